@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <boost/intrusive/list.hpp>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/file_system.h"
+#include "runtime/signal.h"
+
+namespace sluice::transfer {
+
+class Follower;
+
+/// What a transfer's writer declared before the first byte.
+struct Description {
+  std::string content_type;           // never empty
+  std::string filename;               // empty: none
+  std::optional<std::uint64_t> size;  // nothing: unknown until the end
+  std::uint64_t attempt = 0;          // names this attempt to fill the id, among all attempts ever
+};
+
+enum class State {
+  kRunning,
+  kWhole,   // every byte is on stable storage and the catalog says so
+  kBroken,  // the writer went away; what was readable is not the whole
+};
+
+struct Progress {
+  std::uint64_t readable = 0;  // bytes from the start that followers may read
+  State state = State::kRunning;
+  bool has_begun() const { return readable > 0 || state == State::kWhole; }
+};
+
+/// One file growing on local disk: one writer appends, any number of followers read behind it, and it ends whole or
+/// broken, once. The writer never waits for a follower.
+///
+/// The last byte of a transfer of declared size becomes readable only when it is whole: a reader that has counted all
+/// the bytes it was promised must be able to rely on them, and until the writer's file is sealed they may yet be lost.
+class Transfer {
+ public:
+  Transfer(Description description, std::shared_ptr<const FileDescriptor> file);
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+
+  // From any thread.
+  const Description& description() const { return description_; }
+  const std::shared_ptr<const FileDescriptor>& file() const { return file_; }
+  Progress progress() const;
+
+  // For the writer. Whichever is called, followers are woken on their own loops.
+
+  /// The file now holds `size` bytes. True when this made the first byte readable.
+  bool advance(std::uint64_t size);
+  void finish_whole();
+  /// Does nothing to a transfer that has ended.
+  void break_off();
+
+ private:
+  friend class Follower;
+  using Hook = boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+
+  void end(State state);
+  std::uint64_t readable_locked() const;
+  void wake_locked();
+
+  const Description description_;
+  const std::shared_ptr<const FileDescriptor> file_;
+  mutable std::mutex mutex_;
+  std::uint64_t size_ = 0;
+  State state_ = State::kRunning;
+  // Only the followers that sleep: those that are busy sending look for themselves.
+  boost::intrusive::list<Follower, boost::intrusive::base_hook<Hook>, boost::intrusive::constant_time_size<false>>
+      sleeping_;
+};
+
+/// One reader behind a transfer. Used on its signal's loop only. Keeps the transfer, and so the bytes, alive.
+class Follower : public Transfer::Hook {
+ public:
+  /// `count`, if given, is held one higher while the follower lives.
+  Follower(std::shared_ptr<Transfer> transfer, std::shared_ptr<Signal> signal,
+           std::shared_ptr<std::atomic<std::size_t>> count = nullptr);
+  ~Follower();
+  Follower(const Follower&) = delete;
+  Follower& operator=(const Follower&) = delete;
+
+  const Transfer& transfer() const { return *transfer_; }
+  Progress progress() const { return transfer_->progress(); }
+
+  /// Raises Wake::kProgress, once, as soon as more than `offset` bytes are readable or the transfer has ended; inside
+  /// the call if that is so already. Replaces what was asked before.
+  void wake_beyond(std::uint64_t offset);
+
+ private:
+  friend class Transfer;
+
+  const std::shared_ptr<Transfer> transfer_;
+  const std::shared_ptr<Signal> signal_;
+  const std::shared_ptr<std::atomic<std::size_t>> count_;
+  std::uint64_t offset_ = 0;  // guarded by the transfer's mutex
+};
+
+}  // namespace sluice::transfer
