@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/router.h"
+#include "api/target.h"
+#include "auth/authenticator.h"
+#include "http/server.h"
+#include "repository/repository.h"
+
+namespace sluice::api {
+
+/// One homeserver that Sluice serves the media of.
+struct Site {
+  std::string server_name;
+  std::vector<std::string> hosts;  // Host values that mean it, besides the server name
+  std::unique_ptr<auth::Authenticator> authenticator;
+};
+
+/// Matrix's paths. Reads a request, asks the repository, writes the answer. From any loop.
+class Api {
+ public:
+  /// The first site is the default for hosts that nobody claims. `repository` must outlive the Api.
+  Api(std::vector<Site> sites, repository::Repository& repository, const Clock& clock);
+
+  /// The handler of an http::Server.
+  Task<http::Response> handle(http::Exchange& exchange);
+
+ private:
+  /// One request on its way through an endpoint.
+  struct Call {
+    http::Exchange& exchange;
+    const Site& site;
+    const Target& target;
+    std::vector<std::string> path;  // the captured segments
+  };
+  using Answer = Task<Result<http::Response>>;
+  using Endpoint = Answer (Api::*)(Call&);
+
+  // create.cpp
+  Answer create(Call& call);
+  Answer create_r0(Call& call);
+  Task<Result<Mxc>> create_media(Call& call, WallTime& expires_at);
+  // upload.cpp
+  Answer upload(Call& call);
+  Answer fill(Call& call);
+  Answer fill_r0(Call& call);
+  Answer receive(Call& call, std::string server_name, std::string media_id, bool tells_uri);
+  // download.cpp
+  Answer download(Call& call);
+  Answer download_authenticated(Call& call);
+  Answer serve(Call& call, bool has_token);
+  Answer serve_live(Call& call, repository::Download::Live transfer, SteadyTime give_up_at, bool has_token);
+  // config.cpp
+  Answer media_config(Call& call);
+  Answer health(Call& call);
+
+  const Site& site_of(std::string_view host) const;
+  Task<Result<auth::Requester>> identify(Call& call);
+  static auth::Credentials credentials_of(const Call& call);
+
+  const std::vector<Site> sites_;
+  repository::Repository& repository_;
+  const Clock& clock_;
+  Router<Endpoint> router_;
+};
+
+}  // namespace sluice::api

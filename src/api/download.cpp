@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "api/api.h"
+#include "api/media_headers.h"
+#include "api/responses.h"
+#include "api/wait_time.h"
+#include "base/text.h"
+#include "http/client_address.h"
+#include "http/range.h"
+
+namespace sluice::api {
+namespace {
+
+/// A transfer, as a response body sees it.
+class FollowedTransfer final : public http::GrowingFile {
+ public:
+  explicit FollowedTransfer(std::unique_ptr<transfer::Follower> follower) : follower_(std::move(follower)) {}
+
+  int descriptor() const override { return follower_->transfer().file()->get(); }
+  Growth growth() const override {
+    const transfer::Progress progress = follower_->progress();
+    switch (progress.state) {
+      case transfer::State::kRunning:
+        return {progress.readable, Ending::kNone};
+      case transfer::State::kWhole:
+        return {progress.readable, Ending::kWhole};
+      case transfer::State::kBroken:
+        return {progress.readable, Ending::kBroken};
+    }
+    std::unreachable();
+  }
+  void wake_beyond(std::uint64_t offset) override { follower_->wake_beyond(offset); }
+
+ private:
+  std::unique_ptr<transfer::Follower> follower_;
+};
+
+/// The request's conditions, laid on the representation that `etag` names.
+struct Conditions {
+  bool not_modified = false;
+  std::optional<http::ByteRange> range;
+
+  Conditions(const http::RequestHead& head, std::string_view etag) {
+    if (const auto field = head.field("If-None-Match")) not_modified = http::matches_any_etag(*field, etag);
+    const auto range_field = head.field("Range");
+    const auto if_range = head.field("If-Range");
+    if (range_field && (!if_range || http::matches_if_range(*if_range, etag))) {
+      range = http::parse_range(*range_field);
+    }
+  }
+};
+
+Error unsatisfiable() { return {416, "M_UNKNOWN", "The range lies outside the content"}; }
+
+http::Response range_not_satisfiable(std::uint64_t size) {
+  http::Response response = error_response(unsatisfiable());
+  response.with("Content-Range", http::unsatisfied_content_range(size));
+  return response;
+}
+
+/// Whether the range can be laid on the whole, and where. A suffix of nothing has no range to name: the whole is sent.
+struct Placement {
+  std::optional<http::Span> span;
+  bool is_unsatisfiable = false;
+};
+
+Placement place(const std::optional<http::ByteRange>& range, std::uint64_t size) {
+  if (!range || (range->is_suffix() && size == 0 && *range->last > 0)) return {};
+  const auto span = http::resolve(*range, size);
+  return {span, !span};
+}
+
+/// Waits until `follower` can read the byte at `last`, it has ended, or the time is over.
+Task<> wait_for_byte(transfer::Follower& follower, std::uint64_t last, SteadyTime give_up_at, http::Exchange& exchange,
+                     const Clock& clock) {
+  Deadline deadline(exchange.signal());
+  deadline.arm(give_up_at);
+  for (;;) {
+    const transfer::Progress progress = follower.progress();
+    const bool is_there = progress.readable > last || progress.state != transfer::State::kRunning;
+    if (is_there || clock.steady() >= give_up_at || !exchange.is_present()) co_return;
+    follower.wake_beyond(last);
+    co_await exchange.signal()->wait();
+  }
+}
+
+http::Response serve_stored(const http::RequestHead& head, repository::Download::Stored stored,
+                            std::string_view filename, bool is_private) {
+  const catalog::StoredMedia& media = stored.media;
+  const std::string etag = entity_tag(media.mxc.media_id(), media.attempt);
+  const Conditions conditions(head, etag);
+  const Placement placement = place(conditions.range, media.size);
+  if (!conditions.not_modified && placement.is_unsatisfiable) return range_not_satisfiable(media.size);
+
+  http::Response response;
+  add_media_fields(response, media.content_type, filename, etag, Lifetime::kImmutable, is_private);
+  if (conditions.not_modified) {
+    response.status = 304;
+    return response;
+  }
+  const http::Span span = placement.span.value_or(http::Span{0, media.size});
+  if (placement.span) {
+    response.status = 206;
+    response.with("Content-Range", http::content_range(span, media.size));
+  }
+  response.body = http::FileBody{std::move(stored.file), span.offset, span.length};
+  return response;
+}
+
+}  // namespace
+
+Api::Answer Api::download(Call& call) {
+  // Where everybody may read, nobody is asked who they are.
+  const bool asks = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow;
+  const bool has_token = asks && !credentials_of(call).token.empty();
+  if (has_token) {
+    if (const auto requester = co_await identify(call); !requester) co_return std::unexpected(requester.error());
+  }
+  co_return co_await serve(call, has_token);
+}
+
+Api::Answer Api::download_authenticated(Call& call) {
+  if (const auto requester = co_await identify(call); !requester) co_return std::unexpected(requester.error());
+  co_return co_await serve(call, true);
+}
+
+Api::Answer Api::serve(Call& call, bool has_token) {
+  http::Exchange& exchange = call.exchange;
+  http::Notes& notes = exchange.notes();
+  notes.operation = "download";
+  const auto mxc = Mxc::of(call.path[0], call.path[1]);
+  if (!mxc) co_return fail::not_found("This is not a media ID");
+  notes.media = mxc->to_uri();
+  const std::string override_name = call.path.size() > 2 ? call.path[2] : std::string();
+  if (!is_utf8(override_name) || has_control_characters(override_name)) {
+    co_return fail::invalid_param("The file name is not UTF-8, or holds control characters");
+  }
+  const config::Config::Downloads& limits = repository_.limits().downloads;
+  const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
+  if (!wait) co_return std::unexpected(wait.error());
+
+  const SteadyTime give_up_at = clock_.steady() + *wait;
+  repository::WaitReport report;
+  Result<repository::Download> opened = co_await repository_.open(
+      {*mxc, has_token, give_up_at, http::network_of(exchange.client_address())}, exchange, report);
+  notes.was_stalled = report.was_stalled;
+  notes.waited = report.waited;
+  if (!opened) co_return std::unexpected(opened.error());
+
+  if (auto* stored = std::get_if<repository::Download::Stored>(&opened->content)) {
+    notes.outcome = "stored";
+    const std::string filename = override_name.empty() ? stored->media.filename : override_name;
+    co_return serve_stored(exchange.head(), std::move(*stored), filename, has_token);
+  }
+  notes.outcome = "live";
+  co_return co_await serve_live(call, std::get<repository::Download::Live>(opened->content), give_up_at, has_token);
+}
+
+Api::Answer Api::serve_live(Call& call, repository::Download::Live transfer, SteadyTime give_up_at, bool has_token) {
+  const transfer::Description& description = transfer->description();
+  const std::string etag = entity_tag(call.path[1], description.attempt);
+  const Conditions conditions(call.exchange.head(), etag);
+  std::optional<std::uint64_t> size = description.size;
+  auto follower = repository_.follow(transfer, call.exchange.signal());
+
+  std::optional<http::Span> span;
+  if (const auto& range = conditions.range; range && !conditions.not_modified) {
+    if (!size && range->first && range->last) {
+      // Of a whole whose size nobody knows, only a range with both ends can be named, and only once it is there.
+      co_await wait_for_byte(*follower, *range->last, give_up_at, call.exchange, clock_);
+      const transfer::Progress progress = follower->progress();
+      if (progress.state == transfer::State::kWhole) {
+        size = progress.readable;
+      } else {
+        span = http::resolve(*range, progress.readable);
+        if (!span) co_return fail::not_yet_uploaded();
+      }
+    }
+    if (size) {
+      const Placement placement = place(range, *size);
+      if (placement.is_unsatisfiable) co_return range_not_satisfiable(*size);
+      span = placement.span;
+    }
+  }
+
+  http::Response response;
+  const std::string& filename = call.path.size() > 2 && !call.path[2].empty() ? call.path[2] : description.filename;
+  add_media_fields(response, description.content_type, filename, etag, Lifetime::kGrowing, has_token);
+  if (conditions.not_modified) {
+    response.status = 304;
+    co_return response;
+  }
+  http::FollowBody body{std::make_unique<FollowedTransfer>(std::move(follower)), 0, size};
+  if (span) {
+    response.status = 206;
+    response.with("Content-Range", http::content_range(*span, size));
+    body.offset = span->offset;
+    body.length = span->length;
+  }
+  response.body = std::move(body);
+  co_return response;
+}
+
+}  // namespace sluice::api

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/media_headers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+#include "http/content_disposition.h"
+
+namespace sluice::api {
+
+bool is_inline_type(std::string_view content_type) {
+  // In the specification's order.
+  constexpr std::array<std::string_view, 26> kInlineTypes = {
+      "text/css",   "text/plain",   "text/csv",        "application/json", "application/ld+json", "image/jpeg",
+      "image/gif",  "image/png",    "image/apng",      "image/webp",       "image/avif",          "video/mp4",
+      "video/webm", "video/ogg",    "video/quicktime", "audio/mp4",        "audio/webm",          "audio/aac",
+      "audio/mpeg", "audio/ogg",    "audio/wave",      "audio/wav",        "audio/x-wav",         "audio/x-pn-wav",
+      "audio/flac", "audio/x-flac",
+  };
+  const std::string_view essence = trim(content_type.substr(0, content_type.find(';')));
+  return !essence.empty() && std::ranges::any_of(kInlineTypes, [essence](std::string_view type) {
+    return equals_ignoring_case(type, essence);
+  });
+}
+
+std::string entity_tag(std::string_view media_id, std::uint64_t attempt) {
+  return fmt::format("\"{}.{:x}\"", media_id, attempt);
+}
+
+void add_media_fields(http::Response& response, std::string_view content_type, std::string_view filename,
+                      std::string etag, Lifetime lifetime, bool is_private) {
+  const std::string_view scope = is_private ? "private" : "public";
+  response.with("Content-Type", std::string(content_type))
+      .with("Content-Disposition", http::content_disposition(is_inline_type(content_type), filename))
+      .with("ETag", std::move(etag))
+      .with("Accept-Ranges", "bytes")
+      .with("Cache-Control", lifetime == Lifetime::kImmutable ? fmt::format("{}, max-age=31536000, immutable", scope)
+                                                              : fmt::format("{}, no-cache", scope))
+      // Both as the client-server API gives them ("Content repository", server behaviour), and media-src, so that a
+      // browser's own player page works.
+      .with("Content-Security-Policy",
+            "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; style-src 'unsafe-inline'; "
+            "media-src 'self'; object-src 'self';")
+      .with("Cross-Origin-Resource-Policy", "cross-origin");
+}
+
+}  // namespace sluice::api

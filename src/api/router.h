@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sluice::api {
+
+/// Finds the handler for a path and method. A pattern is a path whose segments are literals, `{v}` for one of r0, v1
+/// and v3, or `{name}` for anything, which is captured.
+template <class Handler>
+class Router {
+ public:
+  struct Match {
+    const Handler* handler = nullptr;               // null: no route has this path and method
+    std::vector<std::string> captured;              // the segments matched by {name}, in order
+    std::vector<std::string_view> allowed_methods;  // of all routes with this path; empty: the path is unknown
+  };
+
+  void add(std::string_view methods, std::string_view pattern, Handler handler);
+  Match find(std::string_view method, const std::vector<std::string>& segments) const;
+
+ private:
+  struct Route {
+    std::vector<std::string_view> methods;
+    std::vector<std::string_view> pattern;
+    Handler handler;
+  };
+  std::vector<Route> routes_;
+};
+
+namespace detail {
+std::vector<std::string_view> split_pattern(std::string_view pattern);
+std::vector<std::string_view> split_methods(std::string_view methods);
+bool matches(const std::vector<std::string_view>& pattern, const std::vector<std::string>& segments);
+std::vector<std::string> capture(const std::vector<std::string_view>& pattern,
+                                 const std::vector<std::string>& segments);
+bool contains(const std::vector<std::string_view>& methods, std::string_view method);
+}  // namespace detail
+
+/// `methods` and `pattern` must be literals.
+template <class Handler>
+void Router<Handler>::add(std::string_view methods, std::string_view pattern, Handler handler) {
+  routes_.push_back({detail::split_methods(methods), detail::split_pattern(pattern), std::move(handler)});
+}
+
+template <class Handler>
+Router<Handler>::Match Router<Handler>::find(std::string_view method, const std::vector<std::string>& segments) const {
+  Match match;
+  for (const Route& route : routes_) {
+    if (!detail::matches(route.pattern, segments)) continue;
+    if (detail::contains(route.methods, method)) {
+      match.handler = &route.handler;
+      match.captured = detail::capture(route.pattern, segments);
+      return match;
+    }
+    match.allowed_methods.insert(match.allowed_methods.end(), route.methods.begin(), route.methods.end());
+  }
+  return match;
+}
+
+}  // namespace sluice::api

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/config.h"
+#include "outbound/client.h"
+#include "runtime/task.h"
+
+namespace sluice::auth {
+
+/// Who is asking.
+struct Requester {
+  std::string user;  // a full user id
+  bool admin = false;
+  bool guest = false;
+};
+
+/// What was presented. `token` is empty when none was.
+struct Credentials {
+  std::string token;
+  std::string user_id;  // ?user_id= of application services; empty if absent
+};
+
+/// Tells who is asking, for one homeserver: by its static tokens, then by the homeserver's
+/// `GET /_matrix/client/v3/account/whoami`, whose answers are cached for `auth.cache_age` and asked for once however
+/// many requests bring the same new token at the same time. Tokens are kept only as SHA-256 digests.
+///
+/// Refusals: 401 M_MISSING_TOKEN without a token; 401 M_UNKNOWN_TOKEN for one nobody knows; the homeserver's own
+/// 401 and 403 with their errcode (locked, deactivated, not this application service's user), 429 with Retry-After; a
+/// homeserver that is down, slow or talks nonsense is 503 with Retry-After or 502, never a 401, and never cached.
+///
+/// From any loop.
+class Authenticator {
+ public:
+  virtual ~Authenticator() = default;
+  virtual Task<Result<Requester>> identify(Credentials credentials) = 0;
+};
+
+/// `client` and `clock` must outlive the authenticator.
+std::unique_ptr<Authenticator> make_authenticator(const config::Homeserver& homeserver,
+                                                  const config::Config::Auth& limits, outbound::Client& client,
+                                                  const Clock& clock);
+
+}  // namespace sluice::auth

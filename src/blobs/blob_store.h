@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "base/file_system.h"
+#include "base/sha256.h"
+
+namespace sluice::blobs {
+
+/// A file that is being received. It has a name in the spool until it is settled or destroyed, so that a crash leaves
+/// something to sweep. The descriptor may be shared with readers, who keep the bytes after the name is gone.
+class SpoolFile {
+ public:
+  /// Gives back its space, unless it was published and not settled: then what was published stays, because somebody may
+  /// refer to it by now, and is left for a sweep to decide. May block.
+  virtual ~SpoolFile() = default;
+  /// Open for reading and writing, private to the process.
+  virtual const std::shared_ptr<const FileDescriptor>& descriptor() const = 0;
+};
+
+/// Where whole files rest, each under the SHA-256 of its bytes; equal content is kept once.
+///
+/// The way of an upload, and what a crash at each step leaves:
+///   create_spool  -> a spool file without a digest in its name:  sweep removes it
+///   publish       -> a spool file named by its digest, and the blob: sweep removes the blob too, unless the catalog refers to it
+///   (the caller commits the catalog)                              sweep removes the spool name only
+///   settle        -> the blob alone
+///
+/// Every call may block and may come from any thread; one SpoolFile is used by one thread at a time.
+class BlobStore {
+ public:
+  virtual ~BlobStore() = default;
+
+  virtual Result<std::unique_ptr<SpoolFile>> create_spool() = 0;
+  /// Appends; the caller gives the offset, which is the number of bytes written before.
+  virtual Result<> write_at(SpoolFile& file, std::span<const std::byte> data, std::uint64_t offset) = 0;
+  /// Returns when the bytes are on stable storage under `sha256`. Called once; after an error the file can only be
+  /// destroyed.
+  virtual Result<> publish(SpoolFile& file, const Sha256Digest& sha256) = 0;
+  /// The catalog has committed: forgets the spool name. Cannot fail in a way that matters: what stays is swept later.
+  virtual void settle(SpoolFile& file) = 0;
+
+  /// Opens a blob for reading. 404 M_NOT_FOUND if it is missing.
+  virtual Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) = 0;
+
+  /// At start, before any upload: clears the spool. `is_referenced` tells whether the catalog knows a digest.
+  /// Returns how many spool files it removed.
+  virtual Result<std::size_t> sweep(const std::function<Result<bool>(const Sha256Digest&)>& is_referenced) = 0;
+
+  /// Succeeds when a file can be created in the store.
+  virtual Result<> check() = 0;
+};
+
+}  // namespace sluice::blobs

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "repository/repository.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "base/units.h"
+
+namespace sluice::repository {
+namespace {
+
+constexpr std::string_view kDefaultContentType = "application/octet-stream";
+constexpr std::size_t kMaxContentTypeBytes = 255;
+constexpr std::size_t kMaxFilenameBytes = 1024;
+constexpr std::size_t kMediaIdRandomBytes = 24;  // 192 bits: cannot be guessed, never comes twice
+constexpr std::size_t kReapBatch = 1000;         // what one transaction removes, so that others wait briefly
+
+Result<> check_content_type(std::string_view content_type) {
+  if (content_type.size() > kMaxContentTypeBytes || !is_utf8(content_type) || has_control_characters(content_type)) {
+    return fail::invalid_param("The content type is too long or holds characters that no content type has");
+  }
+  return {};
+}
+
+Result<> check_filename(std::string_view filename) {
+  if (filename.size() > kMaxFilenameBytes) {
+    return fail::invalid_param(fmt::format("The file name is longer than {} bytes", kMaxFilenameBytes));
+  }
+  if (!is_utf8(filename)) return fail::invalid_param("The file name is not UTF-8");
+  if (has_control_characters(filename)) return fail::invalid_param("The file name holds control characters");
+  return {};
+}
+
+Result<> check_not_guest(const auth::Requester& requester) {
+  if (!requester.guest) return {};
+  return fail::with(403, "M_GUEST_ACCESS_FORBIDDEN", "Guests cannot upload content");
+}
+
+Failure no_such_media() { return fail::not_found("Unknown media ID"); }
+
+Failure already_uploaded() { return fail::with(409, "M_CANNOT_OVERWRITE_MEDIA", "Media already uploaded"); }
+
+transfer::WaitingRoom::Limits waiting_limits(const config::Config::Downloads& downloads) {
+  return {downloads.max_waiting, downloads.max_waiting_per_media.value_or(downloads.max_waiting),
+          downloads.max_waiting_per_address};
+}
+
+}  // namespace
+
+Repository::Repository(std::vector<std::string> server_names, Limits limits, catalog::Catalog& catalog,
+                       blobs::BlobStore& blobs, const Clock& clock, RandomSource& random)
+    : server_names_(std::move(server_names)),
+      limits_(std::move(limits)),
+      catalog_(catalog),
+      blobs_(blobs),
+      clock_(clock),
+      random_(random),
+      create_rate_(limits_.uploads.create_rate.per_second, limits_.uploads.create_rate.burst),
+      waiting_room_(waiting_limits(limits_.downloads)) {}
+
+Repository::~Repository() = default;
+
+// ---- create ----
+
+Task<Result<Created>> Repository::create(auth::Requester requester, std::string server_name, std::string content_type,
+                                         std::string filename) {
+  for (const Result<>& check :
+       {check_not_guest(requester), check_content_type(content_type), check_filename(filename)}) {
+    if (!check) co_return std::unexpected(check.error());
+  }
+  if (const auto wait = create_rate_.take(requester.user, clock_.steady())) {
+    co_return fail::limit_exceeded("Too many media IDs created in a short time", *wait);
+  }
+  const auto mxc = Mxc::of(server_name, random_id(random_, kMediaIdRandomBytes));
+  if (!mxc) co_return fail::internal("The server name is not valid");
+  Result<WallTime> reserved = co_await catalog_pool_.run([&]() -> Result<WallTime> {
+    // The time is read here, where reservations are made one after the other: what expired while this one waited for
+    // its turn does not count against it.
+    const WallTime now = clock_.now();
+    const catalog::Reservation reservation{*mxc,         requester.user, now, now + limits_.uploads.unused_expiry,
+                                           content_type, filename};
+    if (Result<> added = catalog_.reserve(reservation, limits_.uploads.max_pending_per_user); !added) {
+      return std::unexpected(added.error());
+    }
+    return reservation.expires_at;
+  });
+  if (!reserved) co_return std::unexpected(reserved.error());
+  co_return Created{*mxc, *reserved};
+}
+
+Task<Result<std::size_t>> Repository::reap() {
+  std::size_t reaped = 0;
+  for (;;) {
+    const Result<std::size_t> batch =
+        co_await catalog_pool_.run([this] { return catalog_.reap(clock_.now(), kReapBatch); });
+    if (!batch) co_return batch;
+    reaped += *batch;
+    if (*batch < kReapBatch) co_return reaped;
+  }
+}
+
+// ---- upload ----
+
+Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester requester, UploadRequest request) {
+  for (const Result<>& check :
+       {check_not_guest(requester), check_content_type(request.content_type), check_filename(request.filename)}) {
+    if (!check) co_return std::unexpected(check.error());
+  }
+  if (request.content_length.value_or(0) > limits_.uploads.max_size) {
+    co_return fail::too_large(
+        fmt::format("Cannot upload files larger than {}", describe_byte_size(limits_.uploads.max_size)));
+  }
+  const bool is_new = request.media_id.empty();
+  const auto mxc = Mxc::of(request.server_name, is_new ? random_id(random_, kMediaIdRandomBytes) : request.media_id);
+  if (!mxc || !is_local(mxc->server_name())) co_return no_such_media();
+
+  catalog::StoredMedia media{.mxc = *mxc, .user = requester.user, .created_at = clock_.now()};
+  if (!is_new) {
+    const Result<Found> found = co_await disk_pool_.run([&] { return look(*mxc, false); });
+    if (!found) co_return std::unexpected(found.error());
+    if (Result<> check = check_may_fill(found->record, requester); !check) co_return std::unexpected(check.error());
+    // Said here too, so that a loser of the race does not cost a file.
+    if (transfers_.find(*mxc)) co_return already_uploaded();
+    const catalog::Reservation& reservation = *found->record.reservation;
+    media.created_at = reservation.created_at;
+    if (request.content_type.empty()) request.content_type = reservation.content_type;
+    if (request.filename.empty()) request.filename = reservation.filename;
+  }
+  media.content_type = request.content_type.empty() ? kDefaultContentType : request.content_type;
+  media.filename = std::move(request.filename);
+  random_.fill(std::as_writable_bytes(std::span(&media.attempt, 1)));
+
+  Result<std::unique_ptr<blobs::SpoolFile>> spool = co_await disk_pool_.run([this] { return blobs_.create_spool(); });
+  if (!spool) co_return std::unexpected(spool.error());
+  auto upload = std::make_unique<Upload>(*this, std::move(media), request.content_length, *std::move(spool));
+  if (is_new) co_return upload;
+
+  if (!upload->take_id()) co_return already_uploaded();
+  // Another attempt may have filled the id between the first look and our taking it; from now on nobody else can.
+  const Result<Found> found = co_await disk_pool_.run([&] { return look(*mxc, false); });
+  if (!found) co_return std::unexpected(found.error());
+  if (Result<> check = check_may_fill(found->record, requester); !check) co_return std::unexpected(check.error());
+  co_return upload;
+}
+
+Result<> Repository::check_may_fill(const catalog::Record& record, const auth::Requester& requester) const {
+  if (!record.stored && !record.reservation) return no_such_media();
+  const std::string& owner = record.stored ? record.stored->user : record.reservation->user;
+  if (owner != requester.user) return fail::forbidden("This media ID was created by another user");
+  if (record.stored) return already_uploaded();
+  if (record.reservation->is_expired(clock_.now())) return fail::not_found("This media ID has expired");
+  return {};
+}
+
+// ---- download ----
+
+Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller, WaitReport& report) {
+  if (Result<> check = check_access_before(request); !check) co_return std::unexpected(check.error());
+  const bool is_live = limits_.downloads.live;
+  const SteadyTime began = clock_.steady();
+  std::optional<transfer::Ticket> ticket;
+  std::optional<Deadline> deadline;
+  for (;;) {
+    if (ticket) {
+      report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
+      if (!caller.is_present()) co_return fail::with(499, "M_UNKNOWN", "The client went away");
+    }
+    // Once a transfer has begun there is no need to ask the catalog: this is the way that all who waited come at once.
+    std::shared_ptr<transfer::Transfer> transfer = transfers_.find(request.mxc);
+    const bool may_follow = is_live && !is_frozen_for(request, clock_.now());
+    if (transfer && may_follow && transfer->progress().has_begun()) co_return Download{std::move(transfer)};
+
+    Result<Found> found = co_await disk_pool_.run([&] { return look(request.mxc, true); });
+    if (!found) co_return std::unexpected(found.error());
+    if (found->record.stored) {
+      if (is_frozen_for(request, found->record.stored->stored_at)) co_return no_such_media();
+      co_return Download{Download::Stored{*std::move(found->record.stored), std::move(found->file)}};
+    }
+    const WallTime now = clock_.now();
+    const auto& reservation = found->record.reservation;
+    const bool is_pending = reservation && !reservation->is_expired(now);
+    // An upload that began in time may end after the id's expiry; until then the id lives.
+    if (!is_pending && !transfer && !transfers_.find(request.mxc)) co_return no_such_media();
+    if (is_frozen_for(request, now)) co_return no_such_media();
+
+    const SteadyTime steady_now = clock_.steady();
+    if (steady_now >= request.give_up_at) co_return fail::not_yet_uploaded();
+    if (!ticket) {
+      ticket.emplace(waiting_room_, request.mxc, request.client_network, caller.signal());
+      if (!ticket->is_admitted()) co_return fail::not_yet_uploaded();
+      report.was_stalled = true;
+      deadline.emplace(caller.signal());
+      continue;  // registered: look once more, for what happened since the look before
+    }
+    if (waiting_room_.is_closed()) co_return fail::not_yet_uploaded();
+    deadline->arm(is_pending ? std::min(request.give_up_at, steady_now + (reservation->expires_at - now))
+                             : request.give_up_at);
+    co_await caller.signal()->wait();
+  }
+}
+
+Result<Repository::Found> Repository::look(const Mxc& mxc, bool open_file) {
+  Result<catalog::Record> record = catalog_.find(mxc);
+  if (!record) return std::unexpected(record.error());
+  Found found{*std::move(record), nullptr};
+  if (open_file && found.record.stored) {
+    auto file = blobs_.open(found.record.stored->sha256);
+    if (!file) return std::unexpected(file.error());
+    found.file = *std::move(file);
+  }
+  return found;
+}
+
+Result<> Repository::check_access_before(const DownloadRequest& request) const {
+  if (!request.has_token && limits_.downloads.unauthenticated == config::UnauthenticatedAccess::kDeny) {
+    return fail::with(401, "M_MISSING_TOKEN", "Media is served only to those who bring an access token");
+  }
+  if (!is_local(request.mxc.server_name())) {
+    return fail::not_found("Media of other servers is not served here");
+  }
+  return {};
+}
+
+bool Repository::is_frozen_for(const DownloadRequest& request, WallTime stored_at) const {
+  const config::Config::Downloads& downloads = limits_.downloads;
+  if (request.has_token || downloads.unauthenticated != config::UnauthenticatedAccess::kFrozen) return false;
+  return !downloads.frozen_since || stored_at >= *downloads.frozen_since;
+}
+
+std::unique_ptr<transfer::Follower> Repository::follow(Download::Live transfer, std::shared_ptr<Signal> signal) {
+  return std::make_unique<transfer::Follower>(std::move(transfer), std::move(signal), followers_);
+}
+
+bool Repository::is_local(std::string_view server_name) const {
+  return std::ranges::find(server_names_, server_name) != server_names_.end();
+}
+
+Task<Result<>> Repository::check() {
+  Result<> catalog = co_await catalog_pool_.run([this] { return catalog_.check(); });
+  if (!catalog) co_return catalog;
+  co_return co_await disk_pool_.run([this] { return blobs_.check(); });
+}
+
+}  // namespace sluice::repository

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "auth/authenticator.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/mxc.h"
+#include "base/random.h"
+#include "blobs/blob_store.h"
+#include "catalog/catalog.h"
+#include "config/config.h"
+#include "repository/rate_limiter.h"
+#include "repository/upload.h"
+#include "runtime/blocking_pool.h"
+#include "runtime/signal.h"
+#include "runtime/task.h"
+#include "transfer/transfer.h"
+#include "transfer/transfer_table.h"
+#include "transfer/waiting_room.h"
+
+namespace sluice::repository {
+
+struct Created {
+  Mxc mxc;
+  WallTime unused_expires_at;
+};
+
+struct Download {
+  /// A file at rest, with all that is known of it.
+  struct Stored {
+    catalog::StoredMedia media;
+    std::shared_ptr<const FileDescriptor> file;
+  };
+  /// A transfer that has begun: there is something to read, and more is coming.
+  using Live = std::shared_ptr<transfer::Transfer>;
+
+  std::variant<Stored, Live> content;
+};
+
+struct DownloadRequest {
+  Mxc mxc;
+  bool has_token = false;      // a valid one
+  SteadyTime give_up_at;       // until then it may be stalled
+  std::string client_network;  // for the limit of stalled downloads per address; empty: unknown
+};
+
+/// How long a download was stalled; filled in whatever becomes of it.
+struct WaitReport {
+  bool was_stalled = false;
+  Milliseconds waited{0};
+};
+
+/// The rules of a content repository: who may create, fill and read which media id, how much and for how long.
+/// The life of a media id is drawn in ARCHITECTURE.md. From any loop; every Task must be awaited on a loop.
+///
+/// Content types and file names are checked here: at most 255 and 1024 bytes, UTF-8, no control characters.
+class Repository {
+ public:
+  struct Limits {
+    config::Config::Uploads uploads;
+    config::Config::Downloads downloads;
+  };
+
+  /// `server_names` are ours: media of others is not found. All references must outlive the repository.
+  Repository(std::vector<std::string> server_names, Limits limits, catalog::Catalog& catalog, blobs::BlobStore& blobs,
+             const Clock& clock, RandomSource& random);
+  ~Repository();
+  Repository(const Repository&) = delete;
+  Repository& operator=(const Repository&) = delete;
+
+  /// Makes a media id without content (`POST /_matrix/media/v1/create`). 403 for guests, 429 when too many are
+  /// pending or they come too fast.
+  Task<Result<Created>> create(auth::Requester requester, std::string server_name, std::string content_type,
+                               std::string filename);
+
+  /// Begins to fill a media id, or, when the request names none, a new one of `server_name`. Every refusal that can be
+  /// known without the body is given here: 403, 404, 409, 413.
+  Task<Result<std::unique_ptr<Upload>>> begin_upload(auth::Requester requester, UploadRequest request);
+
+  /// Finds the content of an id; stalled until there is something to read, at most until `give_up_at`. 404 for ids that
+  /// are unknown, expired (as soon as they are) or not to be read by this requester; 504 M_NOT_YET_UPLOADED.
+  Task<Result<Download>> open(DownloadRequest request, Caller& caller, WaitReport& report);
+
+  /// A follower for a live download, on `signal`'s loop.
+  std::unique_ptr<transfer::Follower> follow(Download::Live transfer, std::shared_ptr<Signal> signal);
+
+  /// Removes expired reservations for good. They have stopped counting long before.
+  Task<Result<std::size_t>> reap();
+
+  /// Whether catalog and blob store answer.
+  Task<Result<>> check();
+
+  /// Answers every stalled download, and stalls none from now on.
+  void stop_waiting() { waiting_room_.close(); }
+
+  const Limits& limits() const { return limits_; }
+
+  // Levels, for metrics.
+  std::size_t stalled_downloads() const { return waiting_room_.waiting(); }
+  std::size_t live_followers() const { return *followers_; }
+  std::size_t running_uploads() const { return running_uploads_; }
+
+ private:
+  friend class Upload;
+
+  struct Found {
+    catalog::Record record;
+    std::shared_ptr<const FileDescriptor> file;  // of stored media, when it was asked for
+  };
+
+  bool is_local(std::string_view server_name) const;
+  Result<> check_access_before(const DownloadRequest& request) const;
+  bool is_frozen_for(const DownloadRequest& request, WallTime stored_at) const;
+  Result<Found> look(const Mxc& mxc, bool open_file);
+  Result<> check_may_fill(const catalog::Record& record, const auth::Requester& requester) const;
+
+  const std::vector<std::string> server_names_;
+  const Limits limits_;
+  catalog::Catalog& catalog_;
+  blobs::BlobStore& blobs_;
+  const Clock& clock_;
+  RandomSource& random_;
+
+  RateLimiter create_rate_;
+  transfer::TransferTable transfers_;
+  transfer::WaitingRoom waiting_room_;
+  const std::shared_ptr<std::atomic<std::size_t>> followers_ = std::make_shared<std::atomic<std::size_t>>(0);
+  std::atomic<std::size_t> running_uploads_{0};
+
+  // Declared last, so that what is still queued runs before anything it uses is destroyed.
+  BlockingPool disk_pool_{"sluice-disk", 8};
+  BlockingPool catalog_pool_{"sluice-catalog", 1};  // SQLite has one writer; more would only wait for each other
+};
+
+}  // namespace sluice::repository

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "repository/upload.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/units.h"
+#include "repository/repository.h"
+
+namespace sluice::repository {
+
+Upload::Upload(Repository& repository, catalog::StoredMedia media, std::optional<std::uint64_t> content_length,
+               std::unique_ptr<blobs::SpoolFile> spool)
+    : repository_(repository),
+      media_(std::move(media)),
+      spool_(std::move(spool)),
+      transfer_(std::make_shared<transfer::Transfer>(
+          transfer::Description{media_.content_type, media_.filename, content_length, media_.attempt},
+          spool_->descriptor())) {
+  ++repository_.running_uploads_;
+}
+
+Upload::~Upload() {
+  // The id first: who sees the transfer broken must find the id free.
+  if (holds_id_) repository_.transfers_.end(media_.mxc);
+  transfer_->break_off();
+  // Nothing to read, but if the id expired meanwhile, those who wait for it need not go on.
+  if (holds_id_) repository_.waiting_room_.announce(media_.mxc);
+  --repository_.running_uploads_;
+  if (spool_) repository_.disk_pool_.submit([spool = std::move(spool_)]() mutable { spool.reset(); });
+}
+
+bool Upload::take_id() { return holds_id_ = repository_.transfers_.begin(media_.mxc, transfer_); }
+
+Result<> Upload::write(std::span<const std::byte> data) {
+  const std::uint64_t limit = repository_.limits_.uploads.max_size;
+  if (data.size() > limit - media_.size) {
+    return fail::too_large(fmt::format("Cannot upload files larger than {}", describe_byte_size(limit)));
+  }
+  if (Result<> written = repository_.blobs_.write_at(*spool_, data, media_.size); !written) return written;
+  media_.size += data.size();
+  // Readers first: they have the bytes while we still hash them.
+  if (transfer_->advance(media_.size)) repository_.waiting_room_.announce(media_.mxc);
+  hasher_.update(data);
+  return {};
+}
+
+Task<Result<>> Upload::seal() {
+  media_.sha256 = hasher_.finish();
+  Result<> published =
+      co_await repository_.disk_pool_.run([this] { return repository_.blobs_.publish(*spool_, media_.sha256); });
+  if (!published) co_return published;
+  Result<> stored = co_await repository_.catalog_pool_.run([this] {
+    media_.stored_at = repository_.clock_.now();
+    return repository_.catalog_.store(media_);
+  });
+  if (!stored) co_return stored;
+  transfer_->finish_whole();
+  if (std::exchange(holds_id_, false)) repository_.transfers_.end(media_.mxc);
+  repository_.waiting_room_.announce(media_.mxc);
+  repository_.disk_pool_.submit([&blobs = repository_.blobs_, spool = std::move(spool_)] { blobs.settle(*spool); });
+  co_return Result<>();
+}
+
+}  // namespace sluice::repository

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "base/mxc.h"
+#include "base/sha256.h"
+#include "blobs/blob_store.h"
+#include "catalog/catalog.h"
+#include "runtime/task.h"
+#include "transfer/transfer.h"
+
+namespace sluice::repository {
+
+class Repository;
+
+struct UploadRequest {
+  std::string server_name;
+  std::string media_id;                         // empty: a new id is made, and shown when the upload is sealed
+  std::string content_type;                     // empty: what the reservation says, else application/octet-stream
+  std::string filename;                         // empty: what the reservation says, if anything
+  std::optional<std::uint64_t> content_length;  // nothing: unknown until the end
+};
+
+/// One attempt to fill a media id. Bytes are written, shown to followers and hashed as they come. Destroying it
+/// unsealed breaks it off: followers see a broken transfer, the id is free for another attempt, no file stays. Lives on
+/// one loop.
+class Upload {
+ public:
+  Upload(Repository& repository, catalog::StoredMedia media, std::optional<std::uint64_t> content_length,
+         std::unique_ptr<blobs::SpoolFile> spool);
+  ~Upload();
+  Upload(const Upload&) = delete;
+  Upload& operator=(const Upload&) = delete;
+
+  const Mxc& mxc() const { return media_.mxc; }
+
+  /// Appends. 413 M_TOO_LARGE once the whole exceeds the limit; 507 or 500 when the disk fails.
+  Result<> write(std::span<const std::byte> data);
+
+  /// Returns when bytes and metadata are on stable storage: from then on the upload may be acknowledged. Called once.
+  Task<Result<>> seal();
+
+ private:
+  friend class Repository;
+
+  bool take_id();
+
+  Repository& repository_;
+  catalog::StoredMedia media_;
+  std::unique_ptr<blobs::SpoolFile> spool_;
+  const std::shared_ptr<transfer::Transfer> transfer_;
+  Sha256Hasher hasher_;
+  bool holds_id_ = false;
+};
+
+}  // namespace sluice::repository
