@@ -30,8 +30,8 @@ struct StaticToken {
 
 struct Homeserver {
   std::string server_name;
-  std::vector<std::string> hosts;           // further Host headers that mean this homeserver; no ports
-  std::optional<std::string> client_api;    // http(s) base URL without a trailing slash
+  std::vector<std::string> hosts;         // further Host headers that mean this homeserver; no ports
+  std::optional<std::string> client_api;  // http(s) base URL without a trailing slash
   std::vector<StaticToken> tokens;
 };
 
@@ -70,8 +70,8 @@ struct Config {
   } downloads;
 
   struct Auth {
-    std::chrono::milliseconds timeout = std::chrono::seconds(10);     // for one whoami
-    std::chrono::milliseconds cache_age = std::chrono::seconds(60);   // how long a revoked token may go on working
+    std::chrono::milliseconds timeout = std::chrono::seconds(10);    // for one whoami
+    std::chrono::milliseconds cache_age = std::chrono::seconds(60);  // how long a revoked token may go on working
     std::chrono::milliseconds refusal_cache_age = std::chrono::seconds(5);
     std::uint32_t cache_entries = 100'000;
   } auth;
@@ -83,7 +83,7 @@ struct Config {
     std::chrono::milliseconds idle_timeout = std::chrono::seconds(75);    // between requests
     std::chrono::milliseconds body_timeout = std::chrono::seconds(30);    // the window over which min_body_rate counts
     std::uint64_t min_body_rate = 64;                                     // bytes per second
-    std::chrono::milliseconds write_timeout = std::chrono::seconds(60);   // a reader that takes nothing for so long is cut
+    std::chrono::milliseconds write_timeout = std::chrono::seconds(60);   // a reader that takes nothing so long is cut
     std::vector<std::string> trusted_proxies = {"127.0.0.0/8", "::1"};    // whose X-Forwarded-For is believed
   } http;
 
@@ -103,7 +103,7 @@ struct Config {
 struct Mistake {
   std::string source;  // the file's name, or the environment variable's
   int line = 0;
-  std::string key;     // dotted: "uploads.max_size", "homeservers[0].server_name"
+  std::string key;  // dotted: "uploads.max_size", "homeservers[0].server_name"
   std::string message;
   std::string to_string() const;  // "sluice.yaml:3: uploads.max_sise: unknown key; did you mean max_size?"
 };
@@ -118,10 +118,11 @@ struct Environment {
 };
 
 /// Reads YAML, then lays the environment over it, then checks what belongs together. All mistakes are reported (up to
-/// 100), not only the first; after a YAML syntax error there is that one alone. An empty text is valid as far as it goes:
-/// homeservers may then come from the environment. Text or files above 1 MiB are a mistake. No message repeats a value
-/// of the file or the environment, because it may be a secret. Never throws for what it reads.
-std::expected<Config, Mistakes> parse(std::string_view yaml, std::string_view file_name, const Environment& environment);
+/// 100), not only the first; after a YAML syntax error there is that one alone. An empty text is valid as far as it
+/// goes: homeservers may then come from the environment. Text or files above 1 MiB are a mistake. No message repeats a
+/// token, a URL or a value that could not be read. Never throws for what it reads.
+std::expected<Config, Mistakes> parse(std::string_view yaml, std::string_view file_name,
+                                      const Environment& environment);
 std::expected<Config, Mistakes> load(const std::string& path, const Environment& environment);
 
 /// The whole configuration in force as YAML that `parse` reads back to the same, but for the tokens: they are replaced

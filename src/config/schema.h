@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <string>
+#include <string_view>
+
+#include "config/config.h"
+#include "config/rules.h"
+#include "config/value.h"
+
+namespace sluice::config {
+
+// Every key, once. `describe` names the members of a section to a visitor, which is called with the key, the member and
+// optionally the rule for its value. A member is a scalar, a section, or an optional or a list of such.
+
+template <class Visitor>
+void describe(Visitor&& visit, StaticToken& token) {
+  visit("token", token.token, kToken);
+  visit("user", token.user, kUserId);
+  visit("admin", token.admin);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Homeserver& homeserver) {
+  visit("server_name", homeserver.server_name, kServerName);
+  visit("hosts", homeserver.hosts, kHost);
+  visit("client_api", homeserver.client_api, kClientApi);
+  visit("tokens", homeserver.tokens);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Rate& rate) {
+  visit("per_second", rate.per_second, kPositive);
+  visit("burst", rate.burst, kAtLeastOne);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config::Uploads& uploads) {
+  visit("max_size", uploads.max_size, kMediaSize);
+  visit("max_pending_per_user", uploads.max_pending_per_user, kPositive);
+  visit("unused_expiry", uploads.unused_expiry, kPositive);
+  visit("create_rate", uploads.create_rate);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config::Downloads& downloads) {
+  visit("default_wait", downloads.default_wait);
+  visit("max_wait", downloads.max_wait);
+  visit("max_waiting", downloads.max_waiting);
+  visit("max_waiting_per_media", downloads.max_waiting_per_media);
+  visit("max_waiting_per_address", downloads.max_waiting_per_address);
+  visit("live", downloads.live);
+  visit("unauthenticated", downloads.unauthenticated);
+  visit("frozen_since", downloads.frozen_since);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config::Auth& auth) {
+  visit("timeout", auth.timeout, kPositive);
+  visit("cache_age", auth.cache_age);
+  visit("refusal_cache_age", auth.refusal_cache_age);
+  visit("cache_entries", auth.cache_entries, kPositive);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config::Http& http) {
+  visit("threads", http.threads, kThreads);
+  visit("max_connections", http.max_connections);
+  visit("header_timeout", http.header_timeout, kPositive);
+  visit("idle_timeout", http.idle_timeout, kPositive);
+  visit("body_timeout", http.body_timeout, kPositive);
+  visit("min_body_rate", http.min_body_rate);
+  visit("write_timeout", http.write_timeout, kPositive);
+  visit("trusted_proxies", http.trusted_proxies, kNetwork);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config::Log& log) {
+  visit("format", log.format);
+  visit("level", log.level);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config::Metrics& metrics) {
+  visit("listen", metrics.listen);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config& config) {
+  visit("listen", config.listen);
+  visit("data_dir", config.data_dir, kNotEmpty);
+  visit("homeservers", config.homeservers);
+  visit("uploads", config.uploads);
+  visit("downloads", config.downloads);
+  visit("auth", config.auth);
+  visit("http", config.http);
+  visit("log", config.log);
+  visit("shutdown_grace", config.shutdown_grace);
+  visit("metrics", config.metrics);
+}
+
+/// A struct that has keys of its own.
+template <class T>
+concept Section = requires(T& section) { describe([](auto&&...) {}, section); };
+
+/// "uploads" and "max_size" make "uploads.max_size"; the outermost section has no name.
+inline std::string join_key(std::string_view section, std::string_view key) {
+  return section.empty() ? std::string(key) : std::string(section) + "." + std::string(key);
+}
+
+/// "homeservers" and 0 make "homeservers[0]".
+inline std::string element_key(std::string_view list, std::size_t index) {
+  return std::string(list) + "[" + std::to_string(index) + "]";
+}
+
+}  // namespace sluice::config
