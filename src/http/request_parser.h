@@ -15,6 +15,9 @@ namespace sluice::http {
 inline constexpr std::size_t kMaxHeadBytes = 16 * 1024;   // request line and fields: 431 beyond
 inline constexpr std::size_t kMaxTargetBytes = 8 * 1024;  // 414 beyond
 inline constexpr std::size_t kMaxFields = 100;            // 431 beyond
+// What stands between the contents of two chunks: a size with its extensions, or the last one with the trailers. Nobody
+// needs either, and an incomplete one has to be kept. 400 beyond.
+inline constexpr std::size_t kMaxChunkFrameBytes = 8 * 1024;
 
 /// Reads one request from bytes as they arrive: first its head, then its body without a copy. It is Boost.Beast's
 /// parser with stricter rules on top: what two servers in a row could read differently is refused (RFC 9112, sections

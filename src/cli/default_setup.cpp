@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/default_setup.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <span>
+#include <tuple>
+
+#include "base/file_system.h"
+#include "base/random.h"
+#include "base/text.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr std::size_t kTokenRandomBytes = 24;
+
+std::string describe(const config::Mistakes& mistakes) {
+  std::string text;
+  for (const config::Mistake& mistake : mistakes) text += mistake.to_string() + "\n";
+  if (!text.empty()) text.pop_back();
+  return text;
+}
+
+/// Whole or not at all: a server that ended in the middle must not leave an empty token behind.
+SystemResult<> write_token(FileSystem& files, const std::string& path, const std::string& token) {
+  const std::string unfinished = path + ".new";
+  std::ignore = files.remove(unfinished);
+  const auto file = files.create(unfinished);
+  if (!file) return std::unexpected(file.error());
+  const std::string line = token + "\n";
+  if (auto written = files.write_at(*file, std::as_bytes(std::span(line)), 0); !written) return written;
+  if (auto synced = files.sync(*file); !synced) return synced;
+  return files.rename(unfinished, path);
+}
+
+std::string yaml_with_token(std::string_view token) {
+  return fmt::format(
+      "homeservers:\n"
+      "  - server_name: localhost\n"
+      "    tokens:\n"
+      "      - {{token: \"{}\", user: \"@admin:localhost\", admin: true}}\n",
+      token);
+}
+
+}  // namespace
+
+std::expected<DefaultSetup, std::string> make_default_setup(const config::Environment& environment) {
+  // Twice: the first time only to learn where the data, and so the token, is.
+  const auto preliminary = config::parse(yaml_with_token("not-yet-known"), "(default)", environment);
+  if (!preliminary) return std::unexpected(describe(preliminary.error()));
+
+  DefaultSetup setup;
+  PosixFileSystem files;
+  setup.token_file = preliminary->data_dir + "/token";
+  if (const auto made = files.make_directories(preliminary->data_dir); !made) {
+    return std::unexpected(fmt::format("cannot create {}: {}", preliminary->data_dir, made.error().message()));
+  }
+  if (std::ifstream existing(setup.token_file); existing) {
+    std::getline(existing, setup.token);
+    setup.token = trim(setup.token);
+  }
+  if (setup.token.empty()) {
+    SystemRandom random;
+    setup.token = random_id(random, kTokenRandomBytes);
+    setup.token_is_new = true;
+    if (const auto written = write_token(files, setup.token_file, setup.token); !written) {
+      return std::unexpected(fmt::format("cannot write {}: {}", setup.token_file, written.error().message()));
+    }
+  }
+  auto config = config::parse(yaml_with_token(setup.token), "(default)", environment);
+  if (!config) return std::unexpected(describe(config.error()));
+  setup.config = *std::move(config);
+  return setup;
+}
+
+}  // namespace sluice::cli
