@@ -36,6 +36,10 @@ struct Credentials {
 /// Refusals: 401 M_MISSING_TOKEN without a token; 401 M_UNKNOWN_TOKEN for one nobody knows; the homeserver's own
 /// 401 and 403 with their errcode (locked, deactivated, not this application service's user), 429 with Retry-After; a
 /// homeserver that is down, slow or talks nonsense is 503 with Retry-After or 502, never a 401, and never cached.
+/// A user_id that can be none (over 255 bytes, control characters) is 400 M_INVALID_PARAM.
+///
+/// A question to the homeserver belongs to none of the requests that wait for its answer. Whoami does not tell who is
+/// an admin: only static tokens can be.
 ///
 /// From any loop.
 class Authenticator {

@@ -26,7 +26,8 @@ struct Response {
   std::string retry_after;  // the header's text, empty if there was none
 };
 
-/// Why there is no response: could not resolve, connect, be read in time or within the limit. For logs, not clients.
+/// Why there is no response: could not resolve, connect, be read in time or within the limit. For logs, not clients:
+/// `message` may name a host and a port, but never holds a header that was sent.
 struct Failure {
   bool timed_out = false;
   std::string message;
@@ -37,10 +38,13 @@ class Client {
  public:
   virtual ~Client() = default;
   /// Awaitable on any loop; comes back to the same loop.
+  /// Control characters in the URL or a header are a failure, and nothing is sent.
   virtual Task<std::expected<Response, Failure>> get(Request request) = 0;
 };
 
-/// A client on libcurl's multi interface with one thread of its own. Destroy it only when no request is under way.
+/// A client on libcurl's multi interface with one thread of its own. At most 64 requests are under way at once and
+/// 1,024 wait for their turn, within their own timeout; one more fails at once. Connecting may take 5 s of the timeout,
+/// a response's head 64 KiB. Destroy it only when no request is under way, and before the loops that awaited it.
 std::unique_ptr<Client> make_curl_client();
 
 }  // namespace sluice::outbound

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "auth/authenticator.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "auth/answer_cache.h"
+#include "auth/whoami.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "runtime/loop.h"
+#include "runtime/signal.h"
+
+namespace sluice::auth {
+namespace {
+
+// No homeserver makes longer tokens; JSON web tokens stay below it as well.
+constexpr std::size_t kMaxTokenBytes = 4096;
+// Of a user id; source: appendices, "User Identifiers".
+constexpr std::size_t kMaxUserIdBytes = 255;
+// A homeserver that is down is worth one line in the log now and then, not one for each request.
+constexpr std::chrono::milliseconds kComplaintInterval = std::chrono::seconds(10);
+
+bool is_sane(std::string_view token) {
+  return token.size() <= kMaxTokenBytes && std::ranges::all_of(token, [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+// Unambiguous: a sane token contains no NUL.
+Sha256Digest cache_key(const Credentials& credentials) {
+  return sha256(credentials.token + '\0' + credentials.user_id);
+}
+
+bool is_refusal(const Result<Requester>& answer) {
+  return !answer && (answer.error().http_status == 401 || answer.error().http_status == 403);
+}
+
+// One question to the homeserver, and everyone who waits for its answer. It belongs to none of them: it has a
+// coroutine of its own, which ends whatever becomes of the one that began it.
+struct Flight {
+  // Guarded by Questions::mutex.
+  std::vector<std::shared_ptr<Signal>> waiting;
+  std::optional<Result<Requester>> answer;
+};
+
+// What all loops share. Each flight holds it too, so it lasts until the last of them has landed.
+struct Questions {
+  Questions(const config::Homeserver& homeserver, const config::Config::Auth& the_limits)
+      : server_name(homeserver.server_name),
+        client_api(homeserver.client_api.value_or("")),
+        limits(the_limits),
+        cache(the_limits.cache_entries) {}
+
+  const std::string server_name;
+  const std::string client_api;  // empty: nobody to ask
+  const config::Config::Auth limits;
+  std::mutex mutex;
+  AnswerCache cache;                                            // guarded by mutex
+  std::map<AnswerCache::Key, std::shared_ptr<Flight>> flights;  // guarded by mutex; each has a request that waits
+  SteadyTime next_complaint{};                                  // guarded by mutex
+
+  void land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at);
+  void complain(std::string_view what, SteadyTime now);
+};
+
+// Out of the air and into the cache under one lock: nobody can miss both, so nobody asks twice.
+void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at) {
+  std::vector<std::shared_ptr<Signal>> waiting;
+  {
+    const std::lock_guard lock(mutex);
+    // Ages count from the asking: the answer may have been on its way for a while.
+    if (answer) {
+      cache.keep(key, answer, asked_at + limits.cache_age);
+    } else if (is_refusal(answer)) {
+      cache.keep(key, answer, asked_at + limits.refusal_cache_age);
+    }
+    flight.answer = std::move(answer);
+    flights.erase(key);
+    waiting.swap(flight.waiting);
+  }
+  for (const std::shared_ptr<Signal>& signal : waiting) signal->raise(Wake::kProgress);
+}
+
+void Questions::complain(std::string_view what, SteadyTime now) {
+  {
+    const std::lock_guard lock(mutex);
+    if (now < next_complaint) return;
+    next_complaint = now + kComplaintInterval;
+  }
+  spdlog::warn("whoami of {}: {}", server_name, what);
+}
+
+class CachingAuthenticator final : public Authenticator {
+ public:
+  CachingAuthenticator(const config::Homeserver& homeserver, const config::Config::Auth& limits,
+                       outbound::Client& client, const Clock& clock);
+
+  Task<Result<Requester>> identify(Credentials credentials) override;
+
+ private:
+  Task<Result<Requester>> ask_homeserver(Credentials credentials);
+  static Task<void> fly(std::shared_ptr<Questions> questions, std::shared_ptr<Flight> flight, AnswerCache::Key key,
+                        Credentials credentials, outbound::Client& client, const Clock& clock);
+
+  std::map<Sha256Digest, Requester> static_tokens_;  // by the token's digest, so that no comparison leaks a token
+  outbound::Client& client_;
+  const Clock& clock_;
+  const std::shared_ptr<Questions> questions_;
+};
+
+CachingAuthenticator::CachingAuthenticator(const config::Homeserver& homeserver, const config::Config::Auth& limits,
+                                           outbound::Client& client, const Clock& clock)
+    : client_(client), clock_(clock), questions_(std::make_shared<Questions>(homeserver, limits)) {
+  for (const config::StaticToken& entry : homeserver.tokens) {
+    static_tokens_[sha256(entry.token)] = Requester{.user = entry.user, .admin = entry.admin, .guest = false};
+  }
+}
+
+Task<Result<Requester>> CachingAuthenticator::identify(Credentials credentials) {
+  if (credentials.token.empty()) co_return fail::with(401, "M_MISSING_TOKEN", "An access token is missing");
+
+  const auto known = static_tokens_.find(sha256(credentials.token));
+  if (known != static_tokens_.end()) co_return known->second;
+
+  if (questions_->client_api.empty() || !is_sane(credentials.token)) {
+    co_return fail::with(401, "M_UNKNOWN_TOKEN", "Unknown access token");
+  }
+  if (credentials.user_id.size() > kMaxUserIdBytes || has_control_characters(credentials.user_id)) {
+    co_return fail::invalid_param("user_id is not a user id");
+  }
+  co_return co_await ask_homeserver(std::move(credentials));
+}
+
+Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credentials) {
+  const AnswerCache::Key key = cache_key(credentials);
+  std::shared_ptr<Signal> signal;
+  std::shared_ptr<Flight> flight;
+  bool first = false;
+  {
+    const std::lock_guard lock(questions_->mutex);
+    if (const auto* answer = questions_->cache.find(key, clock_.steady())) co_return *answer;
+    std::shared_ptr<Flight>& slot = questions_->flights[key];
+    first = slot == nullptr;
+    if (first) slot = std::make_shared<Flight>();
+    flight = slot;
+    signal = std::make_shared<Signal>(Loop::current());
+    flight->waiting.push_back(signal);
+  }
+  if (first) spawn(fly(questions_, flight, key, std::move(credentials), client_, clock_));
+  for (;;) {
+    co_await signal->wait();
+    const std::lock_guard lock(questions_->mutex);
+    if (flight->answer) co_return *flight->answer;
+  }
+}
+
+// Once it has landed, the authenticator, the client and the clock may be gone.
+Task<void> CachingAuthenticator::fly(std::shared_ptr<Questions> questions, std::shared_ptr<Flight> flight,
+                                     AnswerCache::Key key, Credentials credentials, outbound::Client& client,
+                                     const Clock& clock) {
+  const SteadyTime asked_at = clock.steady();
+  Result<Requester> answer = fail::internal("The homeserver could not be asked");
+  try {
+    const auto outcome =
+        co_await client.get(whoami_request(questions->client_api, questions->limits.timeout, credentials));
+    answer = read_whoami(outcome, questions->server_name);
+    if (!answer && answer.error().http_status >= 500) {
+      questions->complain(outcome ? answer.error().message : outcome.error().message, clock.steady());
+    }
+  } catch (const std::exception& exception) {
+    // Those who wait must not wait for ever, and there is no one request to break.
+    questions->complain(exception.what(), clock.steady());
+  }
+  questions->land(key, *flight, std::move(answer), asked_at);
+}
+
+}  // namespace
+
+std::unique_ptr<Authenticator> make_authenticator(const config::Homeserver& homeserver,
+                                                  const config::Config::Auth& limits, outbound::Client& client,
+                                                  const Clock& clock) {
+  return std::make_unique<CachingAuthenticator>(homeserver, limits, client, clock);
+}
+
+}  // namespace sluice::auth
