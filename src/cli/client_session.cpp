@@ -16,6 +16,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <new>
+#include <stdexcept>
 #include <thread>
 
 #include "base/text.h"
@@ -445,7 +447,8 @@ Outcome<ClientSession> ClientSession::open(const std::string& server, const std:
   curl_free(host);
 
   impl->token = first_of(token, environment.variable("SLUICE_TOKEN"));
-  if (impl->token.empty()) impl->token = first_line_of(environment.token_file);
+  // The local server's own token is for the local server: a foreign one must not be shown it.
+  if (impl->token.empty() && impl->server_is_local) impl->token = first_line_of(environment.token_file);
   if (has_control_characters(impl->token) || impl->token.find(' ') != std::string::npos) {
     return bad_usage("the token holds blanks or control characters: check --token or SLUICE_TOKEN");
   }

@@ -516,6 +516,12 @@ TEST_F(ClientTest, TheTokenIsTheOptionElseTheVariableElseTheFile) {
   EXPECT_THAT(asked()[2].head, HasSubstr("Authorization: Bearer from-option\r\n"));
 }
 
+TEST_F(ClientTest, TheTokenFileIsForTheLocalServerOnly) {
+  std::ofstream(directory_ / "token") << "cannot be a token";
+  EXPECT_FALSE(ClientSession::open("http://127.0.0.1:1", "", environment_));
+  EXPECT_TRUE(ClientSession::open("http://sluice.invalid", "", environment_)) << "the file was read";
+}
+
 TEST_F(ClientTest, WhatCannotBeAServerAnUriOrATokenIsBadUsage) {
   for (const char* const server : {"localhost:8090", "ftp://localhost", "http://", "http://a b"}) {
     EXPECT_EQ(get({.server = server}), 2) << server;
