@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
       "How long to wait for an upload to begin, or to go on: 20s, 5m, 24h (the default)");
 
   auto* help_command = app.add_subcommand("help", "Show this");
+  const std::string help = app.help();  // asked after parsing, it would be that of the subcommand
 
   try {
     app.parse(argc, argv);
@@ -68,7 +69,7 @@ int main(int argc, char** argv) {
     return kBadUsage;
   }
   if (*help_command) {
-    std::cout << app.help();
+    std::cout << help;
     return 0;
   }
   if (*serve_command) return serve(serve_options);

@@ -28,9 +28,10 @@ class SpoolFile {
 /// Where whole files rest, each under the SHA-256 of its bytes; equal content is kept once.
 ///
 /// The way of an upload, and what a crash at each step leaves:
-///   create_spool  -> a spool file without a digest in its name:  sweep removes it
-///   publish       -> a spool file named by its digest, and the blob: sweep removes the blob too, unless the catalog refers to it
-///   (the caller commits the catalog)                              sweep removes the spool name only
+///   create_spool  -> a spool file without a digest in its name: a sweep removes it
+///   publish       -> a spool file named by its digest, and the blob:
+///                    a sweep removes both, unless the catalog refers to the digest
+///   (the catalog commits) -> the same two: a sweep removes the spool name only
 ///   settle        -> the blob alone
 ///
 /// Every call may block and may come from any thread; one SpoolFile is used by one thread at a time.

@@ -35,11 +35,14 @@ struct Parameter {
 // Takes one `name=value` off the front of `text`, with the semicolon before it. False at the end, or at what cannot
 // be read.
 bool take_parameter(std::string_view& text, Parameter& parameter) {
-  const std::size_t semicolon = text.find(';');
-  if (semicolon == std::string_view::npos) return false;
-  text.remove_prefix(semicolon + 1);
-  const std::size_t equals = text.find('=');
-  if (equals == std::string_view::npos) return false;
+  std::size_t equals = 0;
+  do {  // some write parameters without a value, or two semicolons
+    const std::size_t semicolon = text.find(';');
+    if (semicolon == std::string_view::npos) return false;
+    text.remove_prefix(semicolon + 1);
+    equals = text.find_first_of("=;");
+    if (equals == std::string_view::npos) return false;
+  } while (text[equals] == ';');
   parameter.name = to_lower(trim(text.substr(0, equals)));
   parameter.value.clear();
   text.remove_prefix(equals + 1);

@@ -65,6 +65,8 @@ bool matches_any_etag(std::string_view if_none_match, std::string_view etag) {
   });
 }
 
-bool matches_if_range(std::string_view if_range, std::string_view etag) { return trim(if_range) == etag; }
+bool matches_if_range(std::string_view if_range, std::string_view etag) {
+  return trim(if_range) == etag && etag.starts_with('"');
+}
 
 }  // namespace sluice::http

@@ -42,10 +42,10 @@ TEST(Range, IsReadInItsThreeForms) {
 }
 
 TEST(Range, IsIgnoredUnlessItIsOnePlainRange) {
-  for (const char* field : {"", "bytes", "bytes=", "bytes=-", "bytes=1", "bytes=a-b", "bytes=1-b", "bytes=a-1",
-                            "bytes=+1-2", "bytes=1-+2", "bytes=1 -2", "bytes=1- 2", "bytes=--1", "bytes=1--2",
-                            "bytes=0x1-2", "bytes=0-0,2-3", "bytes=0-0,", "bytes=,0-0", "bytes 0-1", "bytes =0-1",
-                            "items=0-1", "0-1", "bytes=5-4", "bytes=1.0-2"}) {
+  for (const char* field : {"",          "bytes",      "bytes=",      "bytes=-",       "bytes=1",    "bytes=a-b",
+                            "bytes=1-b", "bytes=a-1",  "bytes=+1-2",  "bytes=1-+2",    "bytes=1 -2", "bytes=1- 2",
+                            "bytes=--1", "bytes=1--2", "bytes=0x1-2", "bytes=0-0,2-3", "bytes=0-0,", "bytes=,0-0",
+                            "bytes 0-1", "bytes =0-1", "items=0-1",   "0-1",           "bytes=5-4",  "bytes=1.0-2"}) {
     EXPECT_FALSE(parse_range(field)) << field;
   }
 }

@@ -22,9 +22,10 @@ inline constexpr std::size_t kMaxChunkFrameBytes = 8 * 1024;
 /// Reads one request from bytes as they arrive: first its head, then its body without a copy. It is Boost.Beast's
 /// parser with stricter rules on top: what two servers in a row could read differently is refused (RFC 9112, sections
 /// 6.3 and 11.2): both framings at once, any transfer coding but a single "chunked", more than one Content-Length or
-/// Host, no Host in HTTP/1.1, whitespace before a colon, bare CR or NUL.
+/// Host, no Host in HTTP/1.1, whitespace before a colon, folded fields, bare CR, bare LF or NUL.
 ///
-/// Not for use from more than one thread. After an error nothing more may be fed.
+/// Offers to upgrade are ignored, and so are trailers. Not for use from more than one thread. After an error nothing
+/// more may be fed to a head, and every further feed of a body is an error too.
 class RequestParser {
  public:
   RequestParser();

@@ -5,6 +5,11 @@
 #include <cmath>
 
 namespace sluice::repository {
+namespace {
+
+constexpr double kLongestWaitMs = 24.0 * 60 * 60 * 1000;  // what is told: nobody plans further, and it always fits
+
+}  // namespace
 
 std::optional<Milliseconds> RateLimiter::take(std::string_view key, SteadyTime now) {
   const std::lock_guard lock(mutex_);
@@ -13,8 +18,8 @@ std::optional<Milliseconds> RateLimiter::take(std::string_view key, SteadyTime n
   bucket.tokens = tokens_at(bucket, now);
   bucket.filled_at = now;
   if (bucket.tokens < 1) {
-    const double seconds = (1 - bucket.tokens) / per_second_;
-    return Milliseconds(static_cast<Milliseconds::rep>(std::ceil(seconds * 1000)));
+    const double wait_ms = (1 - bucket.tokens) / per_second_ * 1000;
+    return Milliseconds(static_cast<Milliseconds::rep>(std::ceil(std::min(wait_ms, kLongestWaitMs))));
   }
   bucket.tokens -= 1;
   return std::nullopt;

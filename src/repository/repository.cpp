@@ -168,9 +168,13 @@ Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller,
       report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
       if (!caller.is_present()) co_return fail::with(499, "M_UNKNOWN", "The client went away");
     }
+    // The time first, then the transfers, then the catalog. An id that had expired by now, has no transfer by then and
+    // is not stored by the last can never be filled: who fills it took it in time, and gives it back once it is stored.
+    const WallTime now = clock_.now();
+    const SteadyTime steady_now = clock_.steady();
     // Once a transfer has begun there is no need to ask the catalog: this is the way that all who waited come at once.
     std::shared_ptr<transfer::Transfer> transfer = transfers_.find(request.mxc);
-    const bool may_follow = is_live && !is_frozen_for(request, clock_.now());
+    const bool may_follow = is_live && !is_frozen_for(request, now);
     if (transfer && may_follow && transfer->progress().has_begun()) co_return Download{std::move(transfer)};
 
     Result<Found> found = co_await disk_pool_.run([&] { return look(request.mxc, true); });
@@ -179,14 +183,12 @@ Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller,
       if (is_frozen_for(request, found->record.stored->stored_at)) co_return no_such_media();
       co_return Download{Download::Stored{*std::move(found->record.stored), std::move(found->file)}};
     }
-    const WallTime now = clock_.now();
     const auto& reservation = found->record.reservation;
     const bool is_pending = reservation && !reservation->is_expired(now);
     // An upload that began in time may end after the id's expiry; until then the id lives.
-    if (!is_pending && !transfer && !transfers_.find(request.mxc)) co_return no_such_media();
+    if (!is_pending && !transfer) co_return no_such_media();
     if (is_frozen_for(request, now)) co_return no_such_media();
 
-    const SteadyTime steady_now = clock_.steady();
     if (steady_now >= request.give_up_at) co_return fail::not_yet_uploaded();
     if (!ticket) {
       ticket.emplace(waiting_room_, request.mxc, request.client_network, caller.signal());
@@ -239,9 +241,14 @@ bool Repository::is_local(std::string_view server_name) const {
 }
 
 Task<Result<>> Repository::check() {
+  const auto name_what_fails = [](Result<> health, std::string_view what) {
+    if (!health) health.error().message = fmt::format("{}: {}", what, health.error().message);
+    return health;
+  };
   Result<> catalog = co_await catalog_pool_.run([this] { return catalog_.check(); });
-  if (!catalog) co_return catalog;
-  co_return co_await disk_pool_.run([this] { return blobs_.check(); });
+  if (!catalog) co_return name_what_fails(catalog, "the catalog");
+  Result<> store = co_await disk_pool_.run([this] { return blobs_.check(); });
+  co_return name_what_fails(store, "the blob store");
 }
 
 }  // namespace sluice::repository

@@ -39,11 +39,14 @@ std::uint64_t Transfer::readable_locked() const {
   return *description_.size - std::min<std::uint64_t>(*description_.size, 1);
 }
 
+bool Transfer::concerns_locked(const Follower& follower) const {
+  return state_ != State::kRunning || readable_locked() > follower.offset_;
+}
+
 void Transfer::wake_locked() {
-  const std::uint64_t readable = readable_locked();
   for (auto it = sleeping_.begin(); it != sleeping_.end();) {
     Follower& follower = *it++;
-    if (state_ == State::kRunning && readable <= follower.offset_) continue;
+    if (!concerns_locked(follower)) continue;
     follower.unlink();
     follower.signal_->raise(Wake::kProgress);
   }
@@ -66,8 +69,13 @@ Follower::~Follower() {
 void Follower::wake_beyond(std::uint64_t offset) {
   const std::lock_guard lock(transfer_->mutex_);
   offset_ = offset;
-  if (!is_linked()) transfer_->sleeping_.push_back(*this);
-  transfer_->wake_locked();
+  // Only this one is looked at: with all of them, a thousand readers would cost a million looks for every chunk.
+  if (transfer_->concerns_locked(*this)) {
+    if (is_linked()) unlink();
+    signal_->raise(Wake::kProgress);
+  } else if (!is_linked()) {
+    transfer_->sleeping_.push_back(*this);
+  }
 }
 
 }  // namespace sluice::transfer

@@ -66,6 +66,7 @@ class Transfer {
 
   void end(State state);
   std::uint64_t readable_locked() const;
+  bool concerns_locked(const Follower& follower) const;  // whether there is what it asked to be woken for
   void wake_locked();
 
   const Description description_;

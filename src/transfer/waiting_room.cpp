@@ -34,10 +34,8 @@ Ticket::Ticket(WaitingRoom& room, const Mxc& mxc, std::string_view address, std:
     : room_(room), signal_(std::move(signal)) {
   const std::lock_guard lock(room_.mutex_);
   if (room_.closed_ || room_.waiting_ >= room_.limits_.total) return;
-  if (const auto queue = room_.queues_.find(mxc);
-      queue != room_.queues_.end() && queue->second.size() >= room_.limits_.per_media) {
-    return;
-  }
+  const auto queue = room_.queues_.find(mxc);
+  if ((queue == room_.queues_.end() ? 0 : queue->second.size()) >= room_.limits_.per_media) return;
   if (!address.empty()) {
     const auto counted = room_.addresses_.try_emplace(std::string(address), 0).first;
     if (counted->second >= room_.limits_.per_address) {

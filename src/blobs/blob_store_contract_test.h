@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <latch>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "blobs/blob_store.h"
+
+namespace sluice::blobs {
+
+inline std::string read_all(const FileDescriptor& file) {
+  std::string content;
+  std::string chunk(4096, '\0');
+  for (;;) {
+    const ssize_t got = ::pread(file.get(), chunk.data(), chunk.size(), static_cast<off_t>(content.size()));
+    if (got <= 0) return content;
+    content.append(chunk, 0, static_cast<std::size_t>(got));
+  }
+}
+
+/// What every BlobStore promises. `Maker` is default-constructed for each test and provides
+///   Result<std::unique_ptr<BlobStore>> open();  // opened again, the store finds what was there
+///   std::size_t count_blobs();                  // how many contents it keeps
+template <class Maker>
+class BlobStoreContract : public ::testing::Test {
+ protected:
+  BlobStoreContract() { reopen(); }
+
+  void reopen() {
+    store_.reset();
+    auto opened = maker_.open();
+    if (!opened) throw std::runtime_error(opened.error().message);
+    store_ = std::move(*opened);
+  }
+
+  std::unique_ptr<SpoolFile> receive(std::string_view content) {
+    auto file = store_->create_spool();
+    EXPECT_TRUE(file) << file.error().message;
+    EXPECT_TRUE(store_->write_at(**file, std::as_bytes(std::span(content)), 0));
+    return std::move(*file);
+  }
+  std::unique_ptr<SpoolFile> publish(std::string_view content) {
+    auto file = receive(content);
+    const Result<> published = store_->publish(*file, sha256(content));
+    EXPECT_TRUE(published) << published.error().message;
+    return file;
+  }
+  void keep(std::string_view content) {
+    const auto file = publish(content);
+    committed_.insert(sha256(content));
+    store_->settle(*file);
+  }
+  std::size_t sweep() {
+    const auto removed = store_->sweep([this](const Sha256Digest& sha256) { return committed_.contains(sha256); });
+    EXPECT_TRUE(removed) << removed.error().message;
+    return removed.value_or(0);
+  }
+  std::string content_of(const Sha256Digest& sha256) {
+    const auto file = store_->open(sha256);
+    return file ? read_all(**file) : file.error().errcode;
+  }
+
+  Maker maker_;
+  std::unique_ptr<BlobStore> store_;
+  std::set<Sha256Digest> committed_;  // what a catalog would refer to
+};
+
+TYPED_TEST_SUITE_P(BlobStoreContract);
+
+TYPED_TEST_P(BlobStoreContract, KeepsWhatWasPublished) {
+  auto file = this->store_->create_spool();
+  ASSERT_TRUE(file);
+  const std::string big(300'000, 'x');
+  ASSERT_TRUE(this->store_->write_at(**file, std::as_bytes(std::span("begin", 5)), 0));
+  ASSERT_TRUE(this->store_->write_at(**file, std::as_bytes(std::span(big)), 5));
+  ASSERT_TRUE(this->store_->publish(**file, sha256("begin" + big)));
+  EXPECT_EQ(this->content_of(sha256("begin" + big)), "begin" + big);
+  this->store_->settle(**file);
+  file->reset();
+  EXPECT_EQ(this->content_of(sha256("begin" + big)), "begin" + big);
+  this->reopen();
+  EXPECT_EQ(this->content_of(sha256("begin" + big)), "begin" + big);
+}
+
+TYPED_TEST_P(BlobStoreContract, KeepsAnEmptyFile) {
+  this->keep("");
+  EXPECT_EQ(this->content_of(sha256("")), "");
+  EXPECT_EQ(this->maker_.count_blobs(), 1u);
+}
+
+TYPED_TEST_P(BlobStoreContract, SaysWhatIsMissing) {
+  const auto missing = this->store_->open(sha256("never seen"));
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().http_status, 404);
+  EXPECT_EQ(missing.error().errcode, "M_NOT_FOUND");
+}
+
+TYPED_TEST_P(BlobStoreContract, ShowsNothingBeforeItIsPublished) {
+  const auto file = this->receive("half");
+  EXPECT_EQ(this->content_of(sha256("half")), "M_NOT_FOUND");
+}
+
+TYPED_TEST_P(BlobStoreContract, KeepsEqualContentOnce) {
+  this->keep("same");
+  this->keep("same");
+  this->keep("other");
+  EXPECT_EQ(this->maker_.count_blobs(), 2u);
+  EXPECT_EQ(this->content_of(sha256("same")), "same");
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, EqualContentAtTheSameTimeIsKeptOnce) {
+  constexpr std::size_t kUploads = 8;
+  std::vector<std::unique_ptr<SpoolFile>> files;
+  for (std::size_t i = 0; i < kUploads; ++i) files.push_back(this->receive("same"));
+  std::latch start(kUploads);
+  {
+    std::vector<std::jthread> uploads;
+    for (auto& file : files) {
+      uploads.emplace_back([this, &start, &file] {
+        start.arrive_and_wait();
+        EXPECT_TRUE(this->store_->publish(*file, sha256("same")));
+        EXPECT_EQ(this->content_of(sha256("same")), "same");
+        this->store_->settle(*file);
+      });
+    }
+  }
+  EXPECT_EQ(this->maker_.count_blobs(), 1u);
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, AReaderKeepsTheBytesAfterTheNameIsGone) {
+  std::shared_ptr<const FileDescriptor> reader;
+  {
+    const auto file = this->receive("broken off");
+    reader = file->descriptor();
+  }
+  EXPECT_EQ(read_all(*reader), "broken off");
+}
+
+TYPED_TEST_P(BlobStoreContract, AReaderFollowsFromTheSpoolIntoTheStore) {
+  auto file = this->publish("whole");
+  const auto reader = file->descriptor();
+  this->store_->settle(*file);
+  file.reset();
+  EXPECT_EQ(read_all(*reader), "whole");
+}
+
+TYPED_TEST_P(BlobStoreContract, ABrokenUploadLeavesNothing) {
+  this->receive("broken off").reset();
+  EXPECT_EQ(this->sweep(), 0u);
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, AnUploadThatTheCatalogDidNotTakeIsSweptAtTheNextStart) {
+  this->publish("refused").reset();
+  EXPECT_EQ(this->content_of(sha256("refused")), "refused");
+  this->reopen();
+  EXPECT_EQ(this->sweep(), 1u);
+  EXPECT_EQ(this->content_of(sha256("refused")), "M_NOT_FOUND");
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, AnUploadThatTheCatalogTookAfterAllSurvivesTheSweep) {
+  this->publish("commit failed, but is on disk").reset();
+  this->committed_.insert(sha256("commit failed, but is on disk"));
+  this->reopen();
+  EXPECT_EQ(this->sweep(), 1u);
+  EXPECT_EQ(this->content_of(sha256("commit failed, but is on disk")), "commit failed, but is on disk");
+}
+
+TYPED_TEST_P(BlobStoreContract, ARefusedUploadLeavesEqualContentAlone) {
+  auto refused_first = this->publish("same");
+  this->keep("same");
+  refused_first.reset();
+  this->publish("same").reset();
+  EXPECT_EQ(this->content_of(sha256("same")), "same");
+  this->reopen();
+  this->sweep();
+  EXPECT_EQ(this->content_of(sha256("same")), "same");
+}
+
+TYPED_TEST_P(BlobStoreContract, EqualContentRefusedTwiceIsGoneAfterTheSweep) {
+  this->publish("same").reset();
+  this->publish("same").reset();
+  this->reopen();
+  this->sweep();
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, ASweepThatCannotAskRemovesNothing) {
+  this->publish("unknown").reset();
+  this->reopen();
+  const auto swept =
+      this->store_->sweep([](const Sha256Digest&) -> Result<bool> { return fail::internal("the catalog is broken"); });
+  ASSERT_FALSE(swept);
+  EXPECT_EQ(swept.error().message, "the catalog is broken");
+  EXPECT_EQ(this->content_of(sha256("unknown")), "unknown");
+  EXPECT_EQ(this->sweep(), 1u);
+}
+
+TYPED_TEST_P(BlobStoreContract, TheCheckLeavesNothing) {
+  EXPECT_TRUE(this->store_->check());
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+REGISTER_TYPED_TEST_SUITE_P(BlobStoreContract, KeepsWhatWasPublished, KeepsAnEmptyFile, SaysWhatIsMissing,
+                            ShowsNothingBeforeItIsPublished, KeepsEqualContentOnce, EqualContentAtTheSameTimeIsKeptOnce,
+                            AReaderKeepsTheBytesAfterTheNameIsGone, AReaderFollowsFromTheSpoolIntoTheStore,
+                            ABrokenUploadLeavesNothing, AnUploadThatTheCatalogDidNotTakeIsSweptAtTheNextStart,
+                            AnUploadThatTheCatalogTookAfterAllSurvivesTheSweep, ARefusedUploadLeavesEqualContentAlone,
+                            EqualContentRefusedTwiceIsGoneAfterTheSweep, ASweepThatCannotAskRemovesNothing,
+                            TheCheckLeavesNothing);
+
+}  // namespace sluice::blobs

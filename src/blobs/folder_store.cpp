@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blobs/folder_store.h"
+
+#include <algorithm>
+#include <cassert>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace sluice::blobs {
+namespace {
+
+constexpr std::size_t kIdBytes = 16;
+constexpr std::size_t kIdLength = 22;   // of kIdBytes in base64url
+constexpr std::size_t kHexLength = 64;  // of a SHA-256
+
+bool is_id(std::string_view text) {
+  return text.size() == kIdLength && std::ranges::all_of(text, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+         });
+}
+
+/// A name in the spool: an id, after the digest and a dot once the file is a mark.
+struct SpoolName {
+  std::string id;
+  std::optional<Sha256Digest> sha256;
+};
+
+std::string to_text(const SpoolName& name) { return name.sha256 ? name.sha256->to_hex() + '.' + name.id : name.id; }
+
+/// Nothing when the store makes no such names.
+std::optional<SpoolName> parse_spool_name(std::string_view text) {
+  if (is_id(text)) return SpoolName{std::string(text), {}};
+  Sha256Digest sha256;
+  if (text.size() != kHexLength + 1 + kIdLength || text[kHexLength] != '.') return {};
+  if (!Sha256Digest::from_hex(text.substr(0, kHexLength), sha256) || !is_id(text.substr(kHexLength + 1))) return {};
+  return SpoolName{std::string(text.substr(kHexLength + 1)), sha256};
+}
+
+bool is_missing(std::error_code code) { return code == std::errc::no_such_file_or_directory; }
+
+class FolderSpoolFile final : public SpoolFile {
+ public:
+  FolderSpoolFile(FileSystem& fs, std::string spool, SpoolName name, FileDescriptor file)
+      : fs_(fs),
+        spool_(std::move(spool)),
+        name_(std::move(name)),
+        descriptor_(std::make_shared<const FileDescriptor>(std::move(file))) {}
+
+  ~FolderSpoolFile() override {
+    if (!is_needed_mark_) remove_name();
+  }
+
+  const std::shared_ptr<const FileDescriptor>& descriptor() const override { return descriptor_; }
+
+  std::string path() const { return spool_ + '/' + to_text(name_); }
+  bool is_marked() const { return name_.sha256.has_value(); }
+
+  SystemResult<> mark(const Sha256Digest& sha256) {
+    SpoolName marked{name_.id, sha256};
+    if (auto renamed = fs_.rename(path(), spool_ + '/' + to_text(marked)); !renamed) return renamed;
+    name_ = std::move(marked);
+    return {};
+  }
+
+  /// From here on, only the catalog knows whether the blob may go.
+  void keep_mark() { is_needed_mark_ = true; }
+
+  void remove_name() {
+    if (std::exchange(is_removed_, true)) return;
+    (void)fs_.remove(path());  // what stays is swept later
+  }
+
+ private:
+  FileSystem& fs_;
+  const std::string spool_;
+  SpoolName name_;
+  std::shared_ptr<const FileDescriptor> descriptor_;
+  bool is_needed_mark_ = false;
+  bool is_removed_ = false;
+};
+
+class FolderStore final : public BlobStore {
+ public:
+  FolderStore(FileSystem& fs, RandomSource& random, const std::string& directory)
+      : fs_(fs), random_(random), blobs_(directory + "/blobs"), spool_(directory + "/spool") {}
+
+  SystemResult<> make_folders() {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    if (auto made = fs_.make_directories(blobs_); !made) return made;
+    if (auto made = fs_.make_directories(spool_); !made) return made;
+    const SystemResult<std::vector<std::string>> names = fs_.list(blobs_);
+    if (!names) return std::unexpected(names.error());
+    const std::set<std::string> present(names->begin(), names->end());
+    for (const char high : kDigits) {
+      for (const char low : kDigits) {
+        const std::string name{high, low};
+        if (present.contains(name)) continue;
+        if (auto made = fs_.make_directories(blobs_ + '/' + name); !made) return made;
+      }
+    }
+    if (auto synced = fs_.sync_directory(spool_); !synced) return synced;
+    return sync_upwards(blobs_);
+  }
+
+  Result<std::unique_ptr<SpoolFile>> create_spool() override {
+    SpoolName name{random_id(random_, kIdBytes), {}};
+    SystemResult<FileDescriptor> file = fs_.create(spool_ + '/' + to_text(name));
+    if (!file) return fail::from_system(file.error(), "Receiving a file");
+    return std::make_unique<FolderSpoolFile>(fs_, spool_, std::move(name), std::move(*file));
+  }
+
+  Result<> write_at(SpoolFile& file, std::span<const std::byte> data, std::uint64_t offset) override {
+    if (auto written = fs_.write_at(*file.descriptor(), data, offset); !written) {
+      return fail::from_system(written.error(), "Writing a file");
+    }
+    return {};
+  }
+
+  Result<> publish(SpoolFile& spool_file, const Sha256Digest& sha256) override {
+    if (auto published = publish_steps(static_cast<FolderSpoolFile&>(spool_file), sha256); !published) {
+      return fail::from_system(published.error(), "Storing a file");
+    }
+    return {};
+  }
+
+  void settle(SpoolFile& file) override {
+    auto& settled = static_cast<FolderSpoolFile&>(file);
+    assert(settled.is_marked());
+    settled.remove_name();
+  }
+
+  Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) override {
+    SystemResult<FileDescriptor> file = fs_.open_read(blob_path(sha256));
+    if (file) return std::make_shared<const FileDescriptor>(std::move(*file));
+    if (is_missing(file.error())) return fail::not_found("The content of this media is missing");
+    return fail::from_system(file.error(), "Opening a file");
+  }
+
+  Result<std::size_t> sweep(const std::function<Result<bool>(const Sha256Digest&)>& is_referenced) override {
+    const SystemResult<std::vector<std::string>> names = fs_.list(spool_);
+    if (!names) return fail::from_system(names.error(), "Reading the spool");
+    std::size_t removed = 0;
+    for (const std::string& text : *names) {
+      const std::optional<SpoolName> name = parse_spool_name(text);
+      if (!name) continue;  // not made by a store, so not ours to remove
+      if (name->sha256) {
+        const Result<bool> referenced = is_referenced(*name->sha256);
+        if (!referenced) return Failure(referenced.error());
+        if (!*referenced) {
+          if (auto gone = remove_blob(*name->sha256); !gone) return fail::from_system(gone.error(), "Sweeping a file");
+        }
+      }
+      if (auto gone = fs_.remove(spool_ + '/' + text); !gone && !is_missing(gone.error())) {
+        return fail::from_system(gone.error(), "Sweeping the spool");
+      }
+      ++removed;
+    }
+    return removed;
+  }
+
+  Result<> check() override {
+    if (auto created = create_spool(); !created) return Failure(created.error());
+    return {};
+  }
+
+ private:
+  std::string blob_folder(const Sha256Digest& sha256) const { return blobs_ + '/' + sha256.to_hex().substr(0, 2); }
+  std::string blob_path(const Sha256Digest& sha256) const { return blob_folder(sha256) + '/' + sha256.to_hex(); }
+
+  SystemResult<> publish_steps(FolderSpoolFile& file, const Sha256Digest& sha256) {
+    assert(!file.is_marked());
+    // The mark must not be lost while the blob is kept. Renaming before the file's own fsync costs least: on a
+    // journalling file system the one commit then carries both, and the directory's fsync finds nothing left to write.
+    if (auto marked = file.mark(sha256); !marked) return marked;
+    if (auto synced = fs_.sync(*file.descriptor()); !synced) return synced;
+    if (auto synced = fs_.sync_directory(spool_); !synced) return synced;
+
+    if (auto linked = fs_.link(file.path(), blob_path(sha256)); linked) {
+      file.keep_mark();
+    } else if (linked.error() != std::errc::file_exists) {
+      return linked;
+    }
+    // Also when the content was in place already: another upload may have linked it and not have come to this line.
+    return fs_.sync_directory(blob_folder(sha256));
+  }
+
+  // The blob must be gone for good before its mark goes.
+  SystemResult<> remove_blob(const Sha256Digest& sha256) {
+    if (auto gone = fs_.remove(blob_path(sha256)); !gone && !is_missing(gone.error())) return gone;
+    return fs_.sync_directory(blob_folder(sha256));
+  }
+
+  // Makes a folder's entries durable, its own entry in its parent, and so on up to the folders that we may not read,
+  // which cannot be ones that we made.
+  SystemResult<> sync_upwards(std::string path) {
+    for (;;) {
+      auto synced = fs_.sync_directory(path);
+      if (!synced && synced.error() == std::errc::permission_denied) return {};
+      if (!synced) return synced;
+      const std::size_t slash = path.find_last_of('/');
+      if (path == "." || path == "/") return {};
+      path = slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+    }
+  }
+
+  FileSystem& fs_;
+  RandomSource& random_;
+  const std::string blobs_;
+  const std::string spool_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<BlobStore>> open_folder_store(FileSystem& fs, RandomSource& random,
+                                                     const std::string& directory) {
+  auto store = std::make_unique<FolderStore>(fs, random, directory);
+  if (auto made = store->make_folders(); !made) return fail::from_system(made.error(), "Preparing the blob folder");
+  return store;
+}
+
+}  // namespace sluice::blobs

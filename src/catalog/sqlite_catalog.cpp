@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "catalog/sqlite_catalog.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <initializer_list>
+#include <limits>
+#include <mutex>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "catalog/sqlite.h"
+#include "catalog/sqlite_schema.h"
+
+namespace sluice::catalog {
+namespace {
+
+using sqlite::Database;
+using sqlite::Execution;
+using sqlite::Statement;
+
+// How many reads run at once; more wait. A read takes microseconds, and each connection has a page cache of 2 MB and
+// two descriptors.
+constexpr std::size_t kReadConnections = 8;
+
+// FULL: a commit is on stable storage when it returns. mmap off: a failing disk is an error then, not a SIGBUS. The log
+// grows past a checkpoint only while a long read holds it; the limit gives that space back.
+constexpr std::string_view kConnectionSettings = R"sql(
+PRAGMA synchronous = FULL;
+PRAGMA mmap_size = 0;
+PRAGMA cache_size = -2000;
+PRAGMA cell_size_check = ON;
+PRAGMA journal_size_limit = 67108864;
+)sql";
+
+// Counting and adding are one statement, so one transaction.
+constexpr std::string_view kReserve = R"sql(
+INSERT INTO media (media_id, server_name, user, created_at, expires_at, content_type, filename)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+WHERE (SELECT count(*) FROM media WHERE user = ?3 AND expires_at > ?4) < ?8
+)sql";
+
+constexpr std::string_view kFirstExpiry = "SELECT min(expires_at) FROM media WHERE user = ?1 AND expires_at > ?2";
+
+constexpr std::string_view kStore = R"sql(
+INSERT INTO media (media_id, server_name, user, created_at, stored_at, content_type, filename, size, sha256, attempt)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+ON CONFLICT (media_id, server_name) DO UPDATE SET
+  user = excluded.user, created_at = excluded.created_at, expires_at = NULL, stored_at = excluded.stored_at,
+  content_type = excluded.content_type, filename = excluded.filename,
+  size = excluded.size, sha256 = excluded.sha256, attempt = excluded.attempt
+WHERE stored_at IS NULL
+)sql";
+
+constexpr std::string_view kReap = R"sql(
+DELETE FROM media WHERE (media_id, server_name) IN (
+  SELECT media_id, server_name FROM media WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
+)sql";
+
+constexpr std::string_view kFind = R"sql(
+SELECT user, created_at, content_type, filename, expires_at, stored_at, size, sha256, attempt
+FROM media WHERE media_id = ?1 AND server_name = ?2
+)sql";
+
+constexpr std::string_view kRefersTo = "SELECT 1 FROM media WHERE sha256 = ?1 LIMIT 1";
+
+std::int64_t to_column(WallTime time) { return time.time_since_epoch().count(); }
+WallTime to_time(std::int64_t column) { return WallTime(Milliseconds(column)); }
+
+struct Writer {
+  Database database;
+  Statement reserve, first_expiry, store, reap;
+};
+
+struct Reader {
+  Database database;
+  Statement find, refers_to;
+};
+
+/// Prepares each statement in turn; stops at the first that fails.
+Result<> prepare_all(Database& database, std::initializer_list<std::pair<Statement*, std::string_view>> statements) {
+  for (const auto& [statement, sql] : statements) {
+    Result<Statement> prepared = database.prepare(sql);
+    if (!prepared) return Failure(prepared.error());
+    *statement = std::move(*prepared);
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Writer>> open_writer(const std::string& path) {
+  Result<Database> database = Database::open(path);
+  if (!database) return Failure(database.error());
+  auto writer = std::make_unique<Writer>(std::move(*database));
+  if (Result<> ready = prepare_sqlite_schema(writer->database); !ready) return Failure(ready.error());
+  if (Result<> set = writer->database.execute(kConnectionSettings); !set) return Failure(set.error());
+  const Result<> prepared = prepare_all(writer->database, {{&writer->reserve, kReserve},
+                                                           {&writer->first_expiry, kFirstExpiry},
+                                                           {&writer->store, kStore},
+                                                           {&writer->reap, kReap}});
+  if (!prepared) return Failure(prepared.error());
+  return writer;
+}
+
+Result<std::unique_ptr<Reader>> open_reader(const std::string& path) {
+  Result<Database> database = Database::open(path);
+  if (!database) return Failure(database.error());
+  auto reader = std::make_unique<Reader>(std::move(*database));
+  if (Result<> set = reader->database.execute(kConnectionSettings); !set) return Failure(set.error());
+  if (Result<> set = reader->database.execute("PRAGMA query_only = ON"); !set) return Failure(set.error());
+  const Result<> prepared = prepare_all(reader->database, {{&reader->find, kFind}, {&reader->refers_to, kRefersTo}});
+  if (!prepared) return Failure(prepared.error());
+  return reader;
+}
+
+/// Lends each reader to one thread at a time.
+class ReaderPool {
+ public:
+  explicit ReaderPool(std::vector<std::unique_ptr<Reader>> readers) : idle_(std::move(readers)) {}
+
+  class Lease {
+   public:
+    Lease(ReaderPool& pool, std::unique_ptr<Reader> reader) : pool_(pool), reader_(std::move(reader)) {}
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    ~Lease() { pool_.give_back(std::move(reader_)); }
+    Reader* operator->() const { return reader_.get(); }
+
+   private:
+    ReaderPool& pool_;
+    std::unique_ptr<Reader> reader_;
+  };
+
+  Lease take() {
+    std::unique_lock lock(mutex_);
+    returned_.wait(lock, [this] { return !idle_.empty(); });
+    std::unique_ptr<Reader> reader = std::move(idle_.back());  // the last one used has the warmest cache
+    idle_.pop_back();
+    return Lease(*this, std::move(reader));
+  }
+
+ private:
+  void give_back(std::unique_ptr<Reader> reader) {
+    {
+      const std::scoped_lock lock(mutex_);
+      idle_.push_back(std::move(reader));
+    }
+    returned_.notify_one();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable returned_;
+  std::vector<std::unique_ptr<Reader>> idle_;
+};
+
+Result<Record> read_record(const Mxc& mxc, const Execution& row) {
+  Record record;
+  if (!row.is_null(4)) {
+    record.reservation = Reservation{.mxc = mxc,
+                                     .user = row.text(0),
+                                     .created_at = to_time(row.integer(1)),
+                                     .expires_at = to_time(row.integer(4)),
+                                     .content_type = row.text(2),
+                                     .filename = row.text(3)};
+    return record;
+  }
+  Sha256Digest sha256;
+  const std::span<const std::byte> digest = row.blob(7);
+  if (digest.size() != sha256.bytes.size()) return fail::internal("catalog: a row has a damaged digest");
+  std::ranges::copy(digest, sha256.bytes.begin());
+  record.stored = StoredMedia{.mxc = mxc,
+                              .user = row.text(0),
+                              .created_at = to_time(row.integer(1)),
+                              .stored_at = to_time(row.integer(5)),
+                              .content_type = row.text(2),
+                              .filename = row.text(3),
+                              .size = static_cast<std::uint64_t>(row.integer(6)),
+                              .sha256 = sha256,
+                              .attempt = static_cast<std::uint64_t>(row.integer(8))};
+  return record;
+}
+
+class SqliteCatalog final : public Catalog {
+ public:
+  SqliteCatalog(std::unique_ptr<Writer> writer, std::vector<std::unique_ptr<Reader>> readers)
+      : writer_(std::move(writer)), readers_(std::move(readers)) {}
+
+  Result<> reserve(const Reservation& reservation, std::uint32_t max_pending) override {
+    const std::scoped_lock lock(writer_mutex_);
+    const Result<std::int64_t> added =
+        writer_->reserve
+            .start(reservation.mxc.media_id(), reservation.mxc.server_name(), reservation.user,
+                   to_column(reservation.created_at), to_column(reservation.expires_at), reservation.content_type,
+                   reservation.filename, std::int64_t{max_pending})
+            .finish();
+    if (!added) return Failure(added.error());
+    if (*added == 0) return too_many_pending(reservation);
+    return {};
+  }
+
+  Result<Record> find(const Mxc& mxc) override {
+    const ReaderPool::Lease reader = readers_.take();
+    Execution query = reader->find.start(mxc.media_id(), mxc.server_name());
+    const Result<bool> row = query.step();
+    if (!row) return Failure(row.error());
+    if (!*row) return Record{};
+    return read_record(mxc, query);
+  }
+
+  Result<> store(const StoredMedia& media) override {
+    const std::scoped_lock lock(writer_mutex_);
+    const Result<std::int64_t> changed =
+        writer_->store
+            .start(media.mxc.media_id(), media.mxc.server_name(), media.user, to_column(media.created_at),
+                   to_column(media.stored_at), media.content_type, media.filename,
+                   static_cast<std::int64_t>(media.size), std::span<const std::byte>(media.sha256.bytes),
+                   static_cast<std::int64_t>(media.attempt))
+            .finish();
+    if (!changed) return Failure(changed.error());
+    if (*changed == 0) return fail::with(409, "M_CANNOT_OVERWRITE_MEDIA", "This media id has content already");
+    return {};
+  }
+
+  Result<bool> refers_to(const Sha256Digest& sha256) override {
+    const ReaderPool::Lease reader = readers_.take();
+    return reader->refers_to.start(std::span<const std::byte>(sha256.bytes)).step();
+  }
+
+  Result<std::size_t> reap(WallTime now, std::size_t limit) override {
+    constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();  // a negative LIMIT would mean none
+    const std::scoped_lock lock(writer_mutex_);
+    const Result<std::int64_t> removed =
+        writer_->reap.start(to_column(now), static_cast<std::int64_t>(std::min(limit, kMost))).finish();
+    if (!removed) return Failure(removed.error());
+    return static_cast<std::size_t>(*removed);
+  }
+
+  Result<> check() override {
+    if (const Result<bool> answer = refers_to({}); !answer) return Failure(answer.error());
+    const std::scoped_lock lock(writer_mutex_);
+    const Result<sqlite::Transaction> rolled_back = sqlite::Transaction::begin(writer_->database);
+    if (!rolled_back) return Failure(rolled_back.error());
+    return writer_->database.execute("UPDATE probe SET writes = writes + 1");
+  }
+
+ private:
+  // Asked in a second statement, still under the mutex: in between, nothing can have expired or been stored.
+  Failure too_many_pending(const Reservation& refused) {
+    Error error{429, "M_LIMIT_EXCEEDED", "Too many media ids wait for their content", {}, false};
+    Execution query = writer_->first_expiry.start(refused.user, to_column(refused.created_at));
+    const Result<bool> row = query.step();
+    if (!row) return Failure(row.error());
+    if (*row && !query.is_null(0)) error.retry_after = to_time(query.integer(0)) - refused.created_at;
+    return Failure(std::move(error));
+  }
+
+  std::mutex writer_mutex_;  // guards writer_
+  std::unique_ptr<Writer> writer_;
+  ReaderPool readers_;  // closed before the writer, whose closing empties the log
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Catalog>> open_sqlite_catalog(const std::string& path) {
+  Result<std::unique_ptr<Writer>> writer = open_writer(path);
+  if (!writer) return Failure(writer.error());
+  std::vector<std::unique_ptr<Reader>> readers;
+  while (readers.size() < kReadConnections) {
+    Result<std::unique_ptr<Reader>> reader = open_reader(path);
+    if (!reader) return Failure(reader.error());
+    readers.push_back(std::move(*reader));
+  }
+  return std::make_unique<SqliteCatalog>(std::move(*writer), std::move(readers));
+}
+
+}  // namespace sluice::catalog

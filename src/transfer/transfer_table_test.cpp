@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transfer/transfer_table.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <latch>
+#include <thread>
+#include <vector>
+
+namespace sluice::transfer {
+namespace {
+
+const Mxc kMxc = *Mxc::of("example.org", "one");
+const Mxc kOther = *Mxc::of("example.org", "two");
+const Mxc kElsewhere = *Mxc::of("example.com", "one");
+
+std::shared_ptr<Transfer> make_transfer() {
+  return std::make_shared<Transfer>(Description{.content_type = "text/plain", .filename = "", .size = {}}, nullptr);
+}
+
+TEST(TransferTable, FindsWhatRuns) {
+  TransferTable table;
+  const auto transfer = make_transfer();
+  EXPECT_EQ(table.find(kMxc), nullptr);
+  EXPECT_TRUE(table.begin(kMxc, transfer));
+  EXPECT_EQ(table.find(kMxc), transfer);
+  EXPECT_EQ(table.find(kOther), nullptr);
+  EXPECT_EQ(table.find(kElsewhere), nullptr) << "the same id of another server is another id";
+  EXPECT_EQ(table.size(), 1u);
+}
+
+TEST(TransferTable, GivesAnIdToOneTransferAtATime) {
+  TransferTable table;
+  const auto first = make_transfer();
+  EXPECT_TRUE(table.begin(kMxc, first));
+  EXPECT_FALSE(table.begin(kMxc, make_transfer()));
+  EXPECT_EQ(table.find(kMxc), first) << "the loser has displaced the holder";
+  EXPECT_TRUE(table.begin(kOther, make_transfer()));
+}
+
+TEST(TransferTable, GivesAnIdAgainAfterItsEnd) {
+  TransferTable table;
+  EXPECT_TRUE(table.begin(kMxc, make_transfer()));
+  table.end(kMxc);
+  EXPECT_EQ(table.find(kMxc), nullptr);
+  EXPECT_EQ(table.size(), 0u);
+  const auto second = make_transfer();
+  EXPECT_TRUE(table.begin(kMxc, second));
+  EXPECT_EQ(table.find(kMxc), second);
+}
+
+TEST(TransferTable, HasOneWinnerAmongManyThreads) {
+  constexpr int kRounds = 200;
+  constexpr int kThreads = 4;
+  TransferTable table;
+  for (int round = 0; round < kRounds; ++round) {
+    std::atomic<int> winners = 0;
+    std::latch start(kThreads);
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        const auto transfer = make_transfer();
+        start.arrive_and_wait();
+        if (!table.begin(kMxc, transfer)) return;
+        ++winners;
+        EXPECT_EQ(table.find(kMxc), transfer);
+      });
+    }
+    threads.clear();
+    EXPECT_EQ(winners, 1);
+    table.end(kMxc);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::transfer
