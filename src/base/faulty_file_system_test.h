@@ -82,14 +82,18 @@ class FaultyFileSystem final : public FileSystem {
     last_change_ = changes_ + changes;
   }
 
+  void restore_power() {
+    const std::scoped_lock lock(mutex_);
+    last_change_ = std::numeric_limits<std::size_t>::max();
+  }
+
   /// Puts the tree below `root` in the state that the loss of power leaves, and turns the power on again. Descriptors
   /// that are open belong to the time before.
   void drop_unsynced(const Survivors& survivors = [](std::size_t) { return std::size_t{0}; }) {
     const std::scoped_lock lock(mutex_);
-    std::set<const Node*> settled;
-    settle(*tree_, survivors, settled);
     files_.clear();
-    clear(*tree_, root_);
+    std::set<const Node*> visited;
+    lose(*tree_, root_, survivors, visited);
     std::map<const Node*, std::string> written;
     write_out(*tree_, root_, written);
     last_change_ = std::numeric_limits<std::size_t>::max();
@@ -304,25 +308,17 @@ class FaultyFileSystem final : public FileSystem {
     directory.synced_entries = directory.entries;
   }
 
-  // What survives becomes what is there.
-  void settle(Node& node, const Survivors& survivors, std::set<const Node*>& settled) {
-    if (!settled.insert(&node).second) return;  // a file that has two names
+  // What survives becomes what is there; of the real tree, only directories that survive are left.
+  void lose(Node& node, const std::string& path, const Survivors& survivors, std::set<const Node*>& visited) {
+    if (!visited.insert(&node).second) return;  // a file that has two names
     node.keep_writes(std::min(survivors(node.writes.size()), node.writes.size()));
     node.keep_changes(std::min(survivors(node.changes.size()), node.changes.size()));
-    node.entries = node.synced_entries;
-    for (const auto& [name, child] : node.entries) settle(*child, survivors, settled);
-  }
-
-  // Removes all but the directories that survive.
-  void clear(const Node& directory, const std::string& path) {
-    for (const auto& entry : std::filesystem::directory_iterator(path)) {
-      const auto survivor = directory.entries.find(entry.path().filename().string());
-      if (entry.is_directory() && survivor != directory.entries.end()) {
-        clear(*survivor->second, entry.path().string());
-      } else {
-        std::filesystem::remove_all(entry.path());
-      }
+    const Entries before = std::exchange(node.entries, node.synced_entries);
+    for (const auto& [name, child] : before) {
+      const bool stays = child->is_directory && node.entries.contains(name);
+      if (!stays) std::filesystem::remove_all(path + '/' + name);
     }
+    for (const auto& [name, child] : node.entries) lose(*child, path + '/' + name, survivors, visited);
   }
 
   void write_out(const Node& directory, const std::string& path, std::map<const Node*, std::string>& written) {
