@@ -40,7 +40,10 @@ Api::Answer Api::receive(Call& call, std::string server_name, std::string media_
   const http::RequestHead& head = call.exchange.head();
   const Result<auth::Requester> requester = co_await identify(call);
   if (!requester) co_return std::unexpected(requester.error());
-  if (!tells_uri && media_id.empty()) co_return fail::not_found("Unknown media ID");
+  // An id of another homeserver is unknown to this one, even if both are served here.
+  if (server_name != call.site.server_name || (!tells_uri && media_id.empty())) {
+    co_return fail::not_found("Unknown media ID");
+  }
 
   repository::UploadRequest request{.server_name = std::move(server_name), .media_id = std::move(media_id)};
   request.content_type = head.field("Content-Type").value_or("");

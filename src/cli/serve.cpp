@@ -29,7 +29,7 @@ namespace {
 
 constexpr int kCannotStart = 2;
 constexpr std::size_t kDescriptorReserve = 256;  // for the catalog, the log, files being opened
-constexpr Milliseconds kReapEvery = std::chrono::seconds(30);
+constexpr Milliseconds kReapEvery = std::chrono::seconds(30);  // or sooner, when ids live shorter
 constexpr Milliseconds kDrainPoll{10};
 constexpr Milliseconds kAbortTime = std::chrono::seconds(5);  // for what was cut to notice it
 
@@ -190,7 +190,8 @@ class Service {
   }
 
   void run(const StopSignals& signals) {
-    while (!signals.arrives_within(kReapEvery)) reap();
+    const Milliseconds reap_every = std::clamp(config_.uploads.unused_expiry, Milliseconds(1000), kReapEvery);
+    while (!signals.arrives_within(reap_every)) reap();
     stop(signals);
   }
 

@@ -95,7 +95,9 @@ Task<> Connection::run() {
     }
     report(status, completed);
     if (!completed || !keep_alive_) {
-      if (completed) co_await linger();
+      // Who was too slow has had its time.
+      const bool was_too_slow = refusal_ && refusal_->http_status == 408;
+      if (completed && !was_too_slow) co_await linger();
       break;
     }
     parser_.reset();
@@ -213,10 +215,6 @@ Task<Result<>> Connection::receive_body(BodySink& sink) {
       pending_.erase(0, *consumed);
     }
     if (parser_->has_body_ended()) break;
-    // What the parser leaves is the frame of a chunk, or trailers; a frame without an end would fill the memory.
-    if (pending_.size() > kMaxHeadBytes) {
-      co_return fail::with(400, "M_UNKNOWN", "A chunk's size line or the trailers are too long");
-    }
     const Received received = receive_now(kBodyReadBytes);
     if (received.outcome == Io::kEnded) {
       client_left_ = true;

@@ -58,10 +58,13 @@ std::string printable(std::string_view text) {
   return clean;
 }
 
+// Without the query, which may hold a token.
+std::string printable_path(std::string_view target) { return printable(target.substr(0, target.find('?'))); }
+
 std::string text_line(const http::ExchangeReport& report) {
   const http::Notes& notes = report.notes;
   std::string line = fmt::format("{} {} {} {} {} in={} out={} ms={}", report.id, report.client_address,
-                                 report.method.empty() ? "-" : printable(report.method), printable(report.path),
+                                 report.method.empty() ? "-" : printable(report.method), printable_path(report.path),
                                  report.status, report.bytes_received, report.bytes_sent, report.duration.count());
   if (!notes.user.empty()) line += " user=" + printable(notes.user);
   if (!notes.outcome.empty()) line += fmt::format(" {}", notes.outcome);
@@ -78,7 +81,7 @@ std::string json_line(const http::ExchangeReport& report) {
   line["request"] = report.id;
   line["client"] = report.client_address;
   line["method"] = printable(report.method);
-  line["path"] = printable(report.path);
+  line["path"] = printable_path(report.path);
   line["status"] = report.status;
   line["bytes_in"] = report.bytes_received;
   line["bytes_out"] = report.bytes_sent;
