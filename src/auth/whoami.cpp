@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <string>
 
@@ -94,6 +95,7 @@ std::optional<milliseconds> retry_from_body(const std::optional<json::object>& b
   const json::value* value = body ? body->if_contains("retry_after_ms") : nullptr;
   if (value == nullptr || !value->is_number()) return std::nullopt;
   const double time = value->to_number<double>();
+  if (std::isnan(time)) return std::nullopt;  // how Boost.JSON reads 0e999
   return milliseconds(static_cast<std::int64_t>(std::clamp(time, 0.0, static_cast<double>(kMaxRetry.count()))));
 }
 

@@ -155,6 +155,7 @@ TEST(Whoami, RateLimitsTimeIsBounded) {
   EXPECT_EQ(refusal(429, R"({"retry_after_ms": -3})").retry_after, seconds(1));
   EXPECT_EQ(refusal(429, R"({"retry_after_ms": 1e300})").retry_after, seconds(60));
   EXPECT_EQ(refusal(429, R"({"retry_after_ms": "soon"})").retry_after, seconds(5));
+  EXPECT_EQ(refusal(429, R"({"retry_after_ms": 0e380})").retry_after, seconds(5));
   EXPECT_EQ(refusal(429, "<html>").retry_after, seconds(5));
 }
 

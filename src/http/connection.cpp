@@ -91,8 +91,10 @@ Task<> Connection::run() {
     {
       Response response = co_await handle();
       status = client_left_ ? 499 : response.status;
-      completed = !client_left_ && co_await respond(std::move(response));
+      completed = !client_left_ && co_await respond(std::move(response), status);
     }
+    // A body that ends with its connection ends cleanly unless the connection does not.
+    if (!completed && ends_with_connection_) reset_on_close();
     report(status, completed);
     if (!completed || !keep_alive_) {
       // Who was too slow has had its time.
@@ -117,7 +119,7 @@ void Connection::abort() {
   aborted_ = true;
   client_left_ = true;
   boost::system::error_code ignored;
-  socket_.shutdown(Socket::shutdown_both, ignored);
+  if (!ends_with_connection_) socket_.shutdown(Socket::shutdown_both, ignored);
   signal_->raise(Wake::kReadable);
   signal_->raise(Wake::kWritable);
 }
@@ -173,7 +175,7 @@ Task<Connection::Head> Connection::receive_head() {
 void Connection::begin_exchange() {
   started_at_ = std::chrono::steady_clock::now();
   id_ = fmt::format("{}{:x}", shared_->id_prefix, shared_->next_exchange++);
-  client_address_ = shared_->trusted_proxies.client_of(peer_, head_.field("X-Forwarded-For"));
+  client_address_ = shared_->trusted_proxies.client_of(peer_, head_.combined_field("X-Forwarded-For"));
   notes() = Notes();
   bytes_received_ = 0;
   bytes_sent_ = 0;
@@ -297,13 +299,15 @@ void Connection::arm_deadline(Milliseconds from_now) {
 
 // ---- answering ----
 
-Task<bool> Connection::respond(Response response) {
+// `status` becomes that of the response that is really sent.
+Task<bool> Connection::respond(Response response, int& status) {
   const bool body_settled = settle_request_body();
   keep_alive_ = head_.wants_keep_alive() && !response.close && !draining_ && body_settled && !refusal_;
   for (const auto& [name, value] : response.fields) {
     if (!has_control_characters(value)) continue;
     spdlog::error("request {}: a control character in response field {}", id_, name);
     response = shared_->turn_error(Error{500, "M_UNKNOWN", "Internal error in request " + id_, {}, false});
+    status = response.status;
     break;
   }
   const auto content_length = [](std::uint64_t length) { return fmt::format("Content-Length: {}\r\n", length); };
@@ -318,11 +322,11 @@ Task<bool> Connection::respond(Response response) {
   }
   auto& growing = std::get<FollowBody>(response.body);
   // RFC 9112 section 6.3: an HTTP/1.0 client knows no chunks, so the end of the connection ends the body.
-  const bool ends_with_connection = !growing.length && head_.is_http_1_0();
-  keep_alive_ = keep_alive_ && !ends_with_connection;
-  std::string head = compose_head(response, growing.length         ? content_length(*growing.length)
-                                            : ends_with_connection ? std::string()
-                                                                   : "Transfer-Encoding: chunked\r\n");
+  ends_with_connection_ = !growing.length && head_.is_http_1_0();
+  keep_alive_ = keep_alive_ && !ends_with_connection_;
+  std::string head = compose_head(response, growing.length          ? content_length(*growing.length)
+                                            : ends_with_connection_ ? std::string()
+                                                                    : "Transfer-Encoding: chunked\r\n");
   return send_growing(std::move(head), std::move(growing));
 }
 
@@ -393,12 +397,8 @@ Task<bool> Connection::send_growing(std::string head, FollowBody body) {
       offset = readable;
       continue;
     }
-    if (growth.ending == GrowingFile::Ending::kWhole) break;
-    if (growth.ending == GrowingFile::Ending::kBroken || !is_present()) {
-      // A body that ends with its connection ends cleanly unless the connection does not.
-      if (head_.is_http_1_0() && !body.length) reset_on_close();
-      co_return false;
-    }
+    if (growth.ending == GrowingFile::Ending::kWhole && !body.length) break;
+    if (growth.ending != GrowingFile::Ending::kNone || !is_present()) co_return false;  // or shorter than promised
     body.file->wake_beyond(offset);
     co_await signal_->wait();
   }

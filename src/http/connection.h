@@ -65,7 +65,7 @@ class Connection final
 
   bool settle_request_body();
   std::string compose_head(const Response& response, std::string_view framing) const;
-  Task<bool> respond(Response response);
+  Task<bool> respond(Response response, int& status);
   Task<bool> send_text(std::string head, std::string body);
   Task<bool> send_file(std::string head, FileBody body);
   Task<bool> send_growing(std::string head, FollowBody body);
@@ -103,6 +103,7 @@ class Connection final
   bool continue_owed_ = false;  // the client waits for 100 Continue before it sends its body
   bool client_left_ = false;
   bool keep_alive_ = false;
+  bool ends_with_connection_ = false;  // the response body has no other end
   bool draining_ = false;
   bool aborted_ = false;
 };

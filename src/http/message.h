@@ -24,6 +24,9 @@ class RequestHead {
   std::string_view target() const { return slice(target_); }
   /// The value of a field that occurs once, or the first value of one that occurs more often. Names ignore case.
   std::optional<std::string_view> field(std::string_view name) const;
+  /// The values of all fields of that name in order, joined with commas: what a list means that came in several fields
+  /// (RFC 9110, section 5.3).
+  std::optional<std::string> combined_field(std::string_view name) const;
   /// The host the client asked for, without its port: from an absolute-form target, else from Host. Empty if none.
   std::string_view host() const { return slice(host_); }
 

@@ -55,6 +55,19 @@ std::optional<std::string_view> RequestHead::field(std::string_view name) const 
   return std::nullopt;
 }
 
+std::optional<std::string> RequestHead::combined_field(std::string_view name) const {
+  std::optional<std::string> combined;
+  for (const Field& field : fields_) {
+    if (!equals_ignoring_case(slice(field.name), name)) continue;
+    if (combined) {
+      combined->append(", ").append(slice(field.value));
+    } else {
+      combined = slice(field.value);
+    }
+  }
+  return combined;
+}
+
 RequestHead::Slice RequestHead::append(std::string_view text) {
   const Slice slice{static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text.size())};
   text_ += text;

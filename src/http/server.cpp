@@ -2,6 +2,7 @@
 #include "http/server.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
@@ -91,6 +92,16 @@ class Server::Worker {
     });
   }
 
+  // An exception that comes this far came in the middle of a response: there is nothing to say to the client any more.
+  static Task<> run(std::shared_ptr<Connection> connection) {
+    try {
+      co_await connection->run();
+    } catch (const std::exception& bug) {
+      spdlog::error("a connection broke: {}", bug.what());
+      connection->abort();
+    }
+  }
+
   void welcome(Socket socket) {
     error_code error;
     const tcp::endpoint peer = socket.remote_endpoint(error);
@@ -99,7 +110,7 @@ class Server::Worker {
     socket.native_non_blocking(true, error);
     auto connection = std::make_shared<Connection>(std::move(socket), peer.address().to_string(), shared_, draining_);
     connections_.push_back(*connection);
-    spawn([](std::shared_ptr<Connection> owned) -> Task<> { co_await owned->run(); }(std::move(connection)));
+    spawn(run(std::move(connection)));
   }
 
   Loop& loop_;

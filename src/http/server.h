@@ -102,7 +102,8 @@ struct Traffic {
 class Server {
  public:
   /// `turn_error` makes the response for a refusal of the server's own (a malformed request, a timeout).
-  /// Everything must outlive the server; the loops must run, or never run again, when it is destroyed.
+  /// Everything must outlive the server, which is destroyed when the loops have run for the last time. The process
+  /// must ignore SIGPIPE: sendfile raises it when a client has left.
   Server(ServerOptions options, std::vector<Loop*> loops, Handler handler,
          std::function<Response(const Error&)> turn_error, std::function<void(const ExchangeReport&)> on_exchange);
   ~Server();

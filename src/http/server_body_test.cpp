@@ -111,6 +111,27 @@ TEST_P(ServerBodyTest, NeverEndsABrokenFileCleanly) {
   }
 }
 
+TEST_P(ServerBodyTest, BreaksOffWhenAWholeFileIsShorterThanPromised) {
+  TestServer server(loops());
+  server.toy.follow_length = 100;
+  server.toy.script.append("too little");
+  server.toy.script.end(Ending::kWhole);
+  Client client(server);
+  client.send(get_request("/follow") + get_request("/smuggled"));
+  const Answer answer = client.read();
+  EXPECT_EQ(answer.body, "too little") << "another answer must not fill it up";
+  EXPECT_FALSE(answer.is_whole);
+  EXPECT_FALSE(server.toy.wait_for_report(1).completed);
+}
+
+TEST_P(ServerBodyTest, BreaksOffWhenAFileCannotBeFollowed) {
+  TestServer server(loops());
+  server.toy.script.fail();
+  Client client(server);
+  EXPECT_FALSE(client.get("/follow").is_whole);
+  EXPECT_EQ(Client(server).get("/after").body, "this is /after");
+}
+
 TEST_P(ServerBodyTest, EndsAWholeFileForHttp10WithTheConnection) {
   TestServer server(loops());
   server.toy.script.append("abc");
@@ -134,6 +155,28 @@ TEST_P(ServerBodyTest, ResetsTheConnectionWhenAFileBreaksOffForHttp10) {
   EXPECT_TRUE(eventually([&] { return server.toy.script.has_sleeper(); }));
   server.toy.script.end(Ending::kBroken);
   EXPECT_FALSE(client.read().is_whole) << "a clean end would make it look whole";
+}
+
+TEST_P(ServerBodyTest, NeverEndsABodyForHttp10CleanlyWhenItIsCut) {
+  ServerOptions options;
+  options.write_timeout = milliseconds(50);
+  TestServer server(loops(), options);
+  server.toy.script.append(std::string(30'000'000, 'a'));  // more than buffers hold
+  Client not_taking(server, 4096);
+  not_taking.send("GET /follow HTTP/1.0\r\n\r\n");
+  EXPECT_FALSE(server.toy.wait_for_report(1).completed);
+  EXPECT_TRUE(eventually([&] { return server.connections() == 0; }));
+  EXPECT_FALSE(not_taking.read().is_whole);
+}
+
+TEST_P(ServerBodyTest, NeverEndsABodyForHttp10CleanlyWhenTheServerDoes) {
+  TestServer server(loops());
+  Client client(server);
+  client.send("GET /follow HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(client.read_head().status, 200);
+  EXPECT_TRUE(eventually([&] { return server.toy.script.has_sleeper(); }));
+  server.server().abort();
+  EXPECT_TRUE(client.is_reset());
 }
 
 TEST_P(ServerBodyTest, ForgetsAFollowerWhoseClientLeaves) {

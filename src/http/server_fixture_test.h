@@ -79,6 +79,11 @@ class Script {
     growth_.ending = ending;
     wake();
   }
+  /// Whoever looks at the growth from now on gets an exception.
+  void fail() {
+    const std::scoped_lock lock(mutex_);
+    fails_ = true;
+  }
   /// The follower has seen all there is and sleeps.
   bool has_sleeper() const {
     const std::scoped_lock lock(mutex_);
@@ -107,6 +112,7 @@ class Script {
     int descriptor() const override { return script_.file_->get(); }
     Growth growth() const override {
       const std::scoped_lock lock(script_.mutex_);
+      if (script_.fails_) throw std::runtime_error("a bug in a file");
       return script_.growth_;
     }
     void wake_beyond(std::uint64_t offset) override {
@@ -129,6 +135,7 @@ class Script {
   GrowingFile::Growth growth_;
   std::shared_ptr<Signal> sleeper_;
   int followers_ = 0;
+  bool fails_ = false;
 };
 
 struct Report {
@@ -416,6 +423,7 @@ class Client {
   }
   /// Whether the connection ends here, with no byte more.
   bool is_at_end() { return received_.empty() && !receive() && end_ != End::kSilence; }
+  bool is_reset() { return received_.empty() && !receive() && end_ == End::kReset; }
   bool is_at_clean_end() { return received_.empty() && !receive() && end_ == End::kClean; }
 
  private:

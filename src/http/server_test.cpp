@@ -297,6 +297,7 @@ TEST_P(ServerTest, NeverSendsAFieldThatWouldSplitTheResponse) {
   EXPECT_EQ(answer.status, 500);
   EXPECT_FALSE(answer.fields.contains("x-name"));
   EXPECT_FALSE(answer.fields.contains("set-cookie"));
+  EXPECT_EQ(server.toy.wait_for_report(1).status, 500);
   EXPECT_EQ(client.get("/after").body, "this is /after");
 }
 
@@ -311,6 +312,9 @@ TEST_P(ServerTest, BelievesTrustedProxiesAboutTheClient) {
   EXPECT_EQ(server.toy.wait_for_report(1).client_address, "192.0.2.1");
   client.get("/b");
   EXPECT_EQ(server.toy.wait_for_report(2).client_address, "127.0.0.1") << "the log tells at least the peer";
+  // HAProxy adds a field of its own behind the one that the client wrote.
+  client.request(get_request("/c", "X-Forwarded-For: 198.51.100.7\r\nX-Forwarded-For: 192.0.2.1\r\n"));
+  EXPECT_EQ(server.toy.wait_for_report(3).client_address, "192.0.2.1");
 }
 
 // ---- many at once ----
