@@ -28,7 +28,7 @@ namespace sluice::cli {
 namespace {
 
 constexpr int kCannotStart = 2;
-constexpr std::size_t kDescriptorReserve = 256;  // for the catalog, the log, files being opened
+constexpr std::size_t kDescriptorReserve = 256;                // for the catalog, the log, files being opened
 constexpr Milliseconds kReapEvery = std::chrono::seconds(30);  // or sooner, when ids live shorter
 constexpr Milliseconds kDrainPoll{10};
 constexpr Milliseconds kAbortTime = std::chrono::seconds(5);  // for what was cut to notice it
