@@ -54,7 +54,8 @@ class Api {
   Answer download(Call& call);
   Answer download_authenticated(Call& call);
   Answer serve(Call& call, bool has_token);
-  Answer serve_live(Call& call, repository::Download::Live transfer, SteadyTime give_up_at, bool has_token);
+  Answer serve_live(Call& call, repository::Download::Live transfer, repository::DownloadRequest request,
+                    std::string override_name);
   // config.cpp
   Answer media_config(Call& call);
   Answer health(Call& call);

@@ -45,6 +45,7 @@ struct Conditions {
 
   Conditions(const http::RequestHead& head, std::string_view etag) {
     if (const auto field = head.field("If-None-Match")) not_modified = http::matches_any_etag(*field, etag);
+    if (head.is_head()) return;  // ranges are defined for GET only (RFC 9110, section 14.2)
     const auto range_field = head.field("Range");
     const auto if_range = head.field("If-Range");
     if (range_field && (!if_range || http::matches_if_range(*if_range, etag))) {
@@ -71,20 +72,6 @@ Placement place(const std::optional<http::ByteRange>& range, std::uint64_t size)
   if (!range || (range->is_suffix() && size == 0 && *range->last > 0)) return {};
   const auto span = http::resolve(*range, size);
   return {span, !span};
-}
-
-/// Waits until `follower` can read the byte at `last`, it has ended, or the time is over.
-Task<> wait_for_byte(transfer::Follower& follower, std::uint64_t last, SteadyTime give_up_at, http::Exchange& exchange,
-                     const Clock& clock) {
-  Deadline deadline(exchange.signal());
-  deadline.arm(give_up_at);
-  for (;;) {
-    const transfer::Progress progress = follower.progress();
-    const bool is_there = progress.readable > last || progress.state != transfer::State::kRunning;
-    if (is_there || clock.steady() >= give_up_at || !exchange.is_present()) co_return;
-    follower.wake_beyond(last);
-    co_await exchange.signal()->wait();
-  }
 }
 
 http::Response serve_stored(const http::RequestHead& head, repository::Download::Stored stored,
@@ -142,10 +129,10 @@ Api::Answer Api::serve(Call& call, bool has_token) {
   const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
   if (!wait) co_return std::unexpected(wait.error());
 
-  const SteadyTime give_up_at = clock_.steady() + *wait;
+  const repository::DownloadRequest request{*mxc, has_token, clock_.steady() + *wait,
+                                            http::network_of(exchange.client_address())};
   repository::WaitReport report;
-  Result<repository::Download> opened = co_await repository_.open(
-      {*mxc, has_token, give_up_at, http::network_of(exchange.client_address())}, exchange, report);
+  Result<repository::Download> opened = co_await repository_.open(request, exchange, report);
   notes.was_stalled = report.was_stalled;
   notes.waited = report.waited;
   if (!opened) co_return std::unexpected(opened.error());
@@ -156,12 +143,13 @@ Api::Answer Api::serve(Call& call, bool has_token) {
     co_return serve_stored(exchange.head(), std::move(*stored), filename, has_token);
   }
   notes.outcome = "live";
-  co_return co_await serve_live(call, std::get<repository::Download::Live>(opened->content), give_up_at, has_token);
+  co_return co_await serve_live(call, std::get<repository::Download::Live>(opened->content), request, override_name);
 }
 
-Api::Answer Api::serve_live(Call& call, repository::Download::Live transfer, SteadyTime give_up_at, bool has_token) {
+Api::Answer Api::serve_live(Call& call, repository::Download::Live transfer, repository::DownloadRequest request,
+                            std::string override_name) {
   const transfer::Description& description = transfer->description();
-  const std::string etag = entity_tag(call.path[1], description.attempt);
+  const std::string etag = entity_tag(request.mxc.media_id(), description.attempt);
   const Conditions conditions(call.exchange.head(), etag);
   std::optional<std::uint64_t> size = description.size;
   auto follower = repository_.follow(transfer, call.exchange.signal());
@@ -170,8 +158,9 @@ Api::Answer Api::serve_live(Call& call, repository::Download::Live transfer, Ste
   if (const auto& range = conditions.range; range && !conditions.not_modified) {
     if (!size && range->first && range->last) {
       // Of a whole whose size nobody knows, only a range with both ends can be named, and only once it is there.
-      co_await wait_for_byte(*follower, *range->last, give_up_at, call.exchange, clock_);
+      co_await repository_.wait_for_byte(*follower, *range->last, request, call.exchange);
       const transfer::Progress progress = follower->progress();
+      if (progress.state == transfer::State::kBroken) co_return fail::not_yet_uploaded();
       if (progress.state == transfer::State::kWhole) {
         size = progress.readable;
       } else {
@@ -187,8 +176,8 @@ Api::Answer Api::serve_live(Call& call, repository::Download::Live transfer, Ste
   }
 
   http::Response response;
-  const std::string& filename = call.path.size() > 2 && !call.path[2].empty() ? call.path[2] : description.filename;
-  add_media_fields(response, description.content_type, filename, etag, Lifetime::kGrowing, has_token);
+  const std::string& filename = override_name.empty() ? description.filename : override_name;
+  add_media_fields(response, description.content_type, filename, etag, Lifetime::kGrowing, request.has_token);
   if (conditions.not_modified) {
     response.status = 304;
     co_return response;

@@ -46,6 +46,8 @@ inline Failure limit_exceeded(std::string_view message, std::chrono::millisecond
 inline Failure unavailable(std::string_view message, std::chrono::milliseconds retry_after) {
   return Failure(Error{503, "M_UNKNOWN", std::string(message), retry_after, false});
 }
+/// Nobody sees this answer, and it is no refusal: it has no errcode. 499 is what logs use for it.
+inline Failure client_left() { return with(499, "", "The client went away"); }
 inline Failure internal(std::string_view message) { return with(500, "M_UNKNOWN", message); }
 
 /// What a failed system call means to a client: 507 when space ran out, 503 when descriptors did, else 500.

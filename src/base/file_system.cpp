@@ -90,13 +90,7 @@ SystemResult<> PosixFileSystem::remove(const std::string& path) { return done_un
 SystemResult<> PosixFileSystem::make_directories(const std::string& path) {
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
-    if (::mkdir(part.c_str(), 0700) == 0) {
-      const std::size_t slash = part.rfind('/');
-      const std::string parent = slash == std::string::npos ? "." : slash == 0 ? "/" : part.substr(0, slash);
-      if (SystemResult<> synced = sync_directory(parent); !synced) return synced;
-    } else if (errno != EEXIST) {
-      return last_error();
-    }
+    if (::mkdir(part.c_str(), 0700) < 0 && errno != EEXIST) return last_error();
     if (end == std::string::npos) return {};
   }
 }

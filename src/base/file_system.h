@@ -52,7 +52,7 @@ class FileSystem {
   virtual SystemResult<> link(const std::string& from, const std::string& to) = 0;
   virtual SystemResult<> rename(const std::string& from, const std::string& to) = 0;
   virtual SystemResult<> remove(const std::string& path) = 0;
-  /// Creates the directory and its parents (mode 0700), on stable storage; succeeds when it exists.
+  /// Creates the directory and its parents (mode 0700); succeeds when it exists.
   virtual SystemResult<> make_directories(const std::string& path) = 0;
   /// The names in a directory, without . and .., in no order.
   virtual SystemResult<std::vector<std::string>> list(const std::string& path) = 0;

@@ -48,7 +48,8 @@ class BlobStore {
   /// The catalog has committed: forgets the spool name. Cannot fail in a way that matters: what stays is swept later.
   virtual void settle(SpoolFile& file) = 0;
 
-  /// Opens a blob for reading. 404 M_NOT_FOUND if it is missing.
+  /// Opens a blob for reading; all who read it at the same time share one descriptor, so nobody may move its file
+  /// offset. 404 M_NOT_FOUND if it is missing.
   virtual Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) = 0;
 
   /// At start, before any upload: clears the spool. `is_referenced` tells whether the catalog knows a digest.

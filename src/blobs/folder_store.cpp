@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -83,6 +85,36 @@ class FolderSpoolFile final : public SpoolFile {
   bool is_removed_ = false;
 };
 
+/// The blobs that somebody reads now: all readers of one share a descriptor, or a file that thousands have waited for
+/// would cost as many. From any thread.
+class OpenFiles {
+ public:
+  using File = std::shared_ptr<const FileDescriptor>;
+
+  File find(const Sha256Digest& sha256) {
+    const std::lock_guard lock(mutex_);
+    const auto found = files_.find(sha256);
+    return found == files_.end() ? nullptr : found->second.lock();
+  }
+
+  File add(const Sha256Digest& sha256, File file) {
+    const std::lock_guard lock(mutex_);
+    if (files_.size() >= forget_at_size_) {
+      std::erase_if(files_, [](const auto& entry) { return entry.second.expired(); });
+      forget_at_size_ = std::max<std::size_t>(kForgetAtLeast, files_.size() * 2);
+    }
+    files_[sha256] = file;
+    return file;
+  }
+
+ private:
+  static constexpr std::size_t kForgetAtLeast = 256;
+
+  std::mutex mutex_;
+  std::map<Sha256Digest, std::weak_ptr<const FileDescriptor>> files_;
+  std::size_t forget_at_size_ = kForgetAtLeast;  // doubles with what stays, so that forgetting costs a constant share
+};
+
 class FolderStore final : public BlobStore {
  public:
   FolderStore(FileSystem& fs, RandomSource& random, const std::string& directory)
@@ -134,8 +166,9 @@ class FolderStore final : public BlobStore {
   }
 
   Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) override {
+    if (auto shared = open_files_.find(sha256)) return shared;
     SystemResult<FileDescriptor> file = fs_.open_read(blob_path(sha256));
-    if (file) return std::make_shared<const FileDescriptor>(std::move(*file));
+    if (file) return open_files_.add(sha256, std::make_shared<const FileDescriptor>(std::move(*file)));
     if (is_missing(file.error())) return fail::not_found("The content of this media is missing");
     return fail::from_system(file.error(), "Opening a file");
   }
@@ -211,6 +244,7 @@ class FolderStore final : public BlobStore {
   RandomSource& random_;
   const std::string blobs_;
   const std::string spool_;
+  OpenFiles open_files_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/client_session.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -266,7 +267,11 @@ std::optional<Milliseconds> retry_after_of(CURL* curl, const HttpResponse& respo
   return Milliseconds(std::clamp<std::int64_t>(member->as_int64(), 0, std::int64_t{1} << 40));
 }
 
-bool is_loopback(std::string_view host) { return host == "localhost" || host == "[::1]" || host.starts_with("127."); }
+bool is_loopback(const std::string& host) {
+  in_addr address{};
+  const bool is_v4 = ::inet_pton(AF_INET, host.c_str(), &address) == 1;
+  return host == "localhost" || host == "[::1]" || (is_v4 && ntohl(address.s_addr) >> 24 == 127);
+}
 
 std::string first_line_of(const std::string& path) {
   std::ifstream file(path);

@@ -180,6 +180,9 @@ class Service {
     sweep();
   }
 
+  // A start that fails leaves connections behind that live on the loops and use everything else.
+  ~Service() { loops_.stop(); }
+
   std::string start() {
     const auto port = server_.start();
     if (!port) throw CannotStart{port.error()};

@@ -61,8 +61,6 @@ const std::string& date_now() {
 
 bool may_have_body(int status) { return status >= 200 && status != 204 && status != 304; }
 
-Failure client_left() { return fail::with(499, "M_UNKNOWN", "The client went away"); }
-
 class Discard final : public BodySink {
  public:
   Result<> write(std::span<const std::byte>) override { return {}; }
@@ -128,6 +126,7 @@ void Connection::abort() {
 
 Task<Connection::Head> Connection::receive_head() {
   parser_ = std::make_unique<RequestParser>();
+  if (pending_.empty()) pending_ = std::string();  // an idle connection keeps no capacity
   bool has_started = !pending_.empty();
   arm_deadline(has_started ? shared_->options.header_timeout : shared_->options.idle_timeout);
   Result<> verdict;
@@ -203,7 +202,10 @@ Task<Response> Connection::handle() {
 Task<Result<>> Connection::receive_body(BodySink& sink) {
   if (!parser_) co_return Result<>();
   if (std::exchange(continue_owed_, false) && pending_.empty()) {
-    if (!co_await send_bytes("HTTP/1.1 100 Continue\r\n\r\n", false)) co_return client_left();
+    if (!co_await send_bytes("HTTP/1.1 100 Continue\r\n\r\n", false)) {
+      client_left_ = true;
+      co_return fail::client_left();
+    }
   }
   const Milliseconds window = shared_->options.body_timeout;
   const std::uint64_t least_bytes = shared_->options.min_body_rate * static_cast<std::uint64_t>(window.count()) / 1000;
@@ -220,7 +222,7 @@ Task<Result<>> Connection::receive_body(BodySink& sink) {
     const Received received = receive_now(kBodyReadBytes);
     if (received.outcome == Io::kEnded) {
       client_left_ = true;
-      co_return client_left();
+      co_return fail::client_left();
     }
     if (received.outcome == Io::kDone) {
       if (!pending_.empty()) {  // the middle of a chunk's frame: a few bytes
@@ -234,11 +236,11 @@ Task<Result<>> Connection::receive_body(BodySink& sink) {
       if (bytes_received_ - turn_began_with >= kTurnBytes) {
         turn_began_with = bytes_received_;
         co_await yield();
-        if (aborted_) co_return client_left();
+        if (aborted_) co_return fail::client_left();
       }
       continue;
     }
-    if (aborted_) co_return client_left();
+    if (aborted_) co_return fail::client_left();
     if (has_deadline_passed()) {
       if (bytes_received_ - window_began_with < least_bytes) {
         co_return fail::with(408, "M_UNKNOWN", "The request body came too slowly");
@@ -262,13 +264,14 @@ Result<std::size_t> Connection::feed(std::span<const std::byte> bytes, BodySink&
 }
 
 bool Connection::is_present() {
-  while (!client_left_ && pending_.size() < kHeadReadBytes) {
-    const Received received = receive_now(kHeadReadBytes - pending_.size());
+  while (!client_left_) {
+    const Received received = receive_now(kHeadReadBytes);
     if (received.outcome == Io::kWouldBlock) {
       watch_readable();
       break;
     }
-    if (received.outcome == Io::kEnded) client_left_ = true;
+    // One that talks on and on instead of listening cannot be heard leaving: it counts as having left.
+    if (received.outcome == Io::kEnded || pending_.size() + received.bytes.size() > kHeadReadBytes) client_left_ = true;
     pending_.append(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
   }
   return !client_left_;

@@ -117,7 +117,8 @@ class RequestParser::Impl final : public beast::http::basic_parser<true> {
     if (!target.starts_with('/') && target != "*") {
       const std::size_t scheme = target.find("://");
       const std::string_view name = target.substr(0, scheme);
-      if (!equals_ignoring_case(name, "http") && !equals_ignoring_case(name, "https")) {
+      const bool is_http = equals_ignoring_case(name, "http") || equals_ignoring_case(name, "https");
+      if (scheme == std::string_view::npos || !is_http) {
         return refuse(bad_request("The request target is not a path"));
       }
       const std::string_view rest = target.substr(scheme + 3);

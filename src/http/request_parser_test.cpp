@@ -235,6 +235,7 @@ TEST(RequestParser, JudgesRequestLines) {
       {"no scheme", with_target("://h/a"), 400},
       {"another scheme", with_target("ftp://h/a"), 400},
       {"a longer scheme", with_target("httpss://h/a"), 400},
+      {"scheme alone", with_target("http"), 400},
       {"absolute without a host", with_target("http:///a"), 400},
       {"absolute without anything", with_target("http://"), 400},
       {"absolute with a port alone", with_target("http://:80/a"), 400},

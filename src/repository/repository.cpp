@@ -41,6 +41,11 @@ Result<> check_not_guest(const auth::Requester& requester) {
 
 Failure no_such_media() { return fail::not_found("Unknown media ID"); }
 
+// The same errcode: clients know no other for an id that they may not fill now.
+Failure being_uploaded() {
+  return fail::with(409, "M_CANNOT_OVERWRITE_MEDIA", "Another upload to this media ID is running");
+}
+
 Failure already_uploaded() { return fail::with(409, "M_CANNOT_OVERWRITE_MEDIA", "Media already uploaded"); }
 
 transfer::WaitingRoom::Limits waiting_limits(const config::Config::Downloads& downloads) {
@@ -119,11 +124,11 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
 
   catalog::StoredMedia media{.mxc = *mxc, .user = requester.user, .created_at = clock_.now()};
   if (!is_new) {
-    const Result<Found> found = co_await disk_pool_.run([&] { return look(*mxc, false); });
+    const Result<Found> found = co_await look_pool_.run([&] { return look(*mxc, false); });
     if (!found) co_return std::unexpected(found.error());
     if (Result<> check = check_may_fill(found->record, requester); !check) co_return std::unexpected(check.error());
     // Said here too, so that a loser of the race does not cost a file.
-    if (transfers_.find(*mxc)) co_return already_uploaded();
+    if (transfers_.find(*mxc)) co_return being_uploaded();
     const catalog::Reservation& reservation = *found->record.reservation;
     media.created_at = reservation.created_at;
     if (request.content_type.empty()) request.content_type = reservation.content_type;
@@ -138,9 +143,9 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
   auto upload = std::make_unique<Upload>(*this, std::move(media), request.content_length, *std::move(spool));
   if (is_new) co_return upload;
 
-  if (!upload->take_id()) co_return already_uploaded();
+  if (!upload->take_id()) co_return being_uploaded();
   // Another attempt may have filled the id between the first look and our taking it; from now on nobody else can.
-  const Result<Found> found = co_await disk_pool_.run([&] { return look(*mxc, false); });
+  const Result<Found> found = co_await look_pool_.run([&] { return look(*mxc, false); });
   if (!found) co_return std::unexpected(found.error());
   if (Result<> check = check_may_fill(found->record, requester); !check) co_return std::unexpected(check.error());
   co_return upload;
@@ -166,7 +171,7 @@ Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller,
   for (;;) {
     if (ticket) {
       report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
-      if (!caller.is_present()) co_return fail::with(499, "M_UNKNOWN", "The client went away");
+      if (!caller.is_present()) co_return fail::client_left();
     }
     // The time first, then the transfers, then the catalog. An id that had expired by now, has no transfer by then and
     // is not stored by the last can never be filled: who fills it took it in time, and gives it back once it is stored.
@@ -177,7 +182,7 @@ Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller,
     const bool may_follow = is_live && !is_frozen_for(request, now);
     if (transfer && may_follow && transfer->progress().has_begun()) co_return Download{std::move(transfer)};
 
-    Result<Found> found = co_await disk_pool_.run([&] { return look(request.mxc, true); });
+    Result<Found> found = co_await look_pool_.run([&] { return look(request.mxc, true); });
     if (!found) co_return std::unexpected(found.error());
     if (found->record.stored) {
       if (is_frozen_for(request, found->record.stored->stored_at)) co_return no_such_media();
@@ -200,6 +205,21 @@ Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller,
     if (waiting_room_.is_closed()) co_return fail::not_yet_uploaded();
     deadline->arm(is_pending ? std::min(request.give_up_at, steady_now + (reservation->expires_at - now))
                              : request.give_up_at);
+    co_await caller.signal()->wait();
+  }
+}
+
+Task<> Repository::wait_for_byte(transfer::Follower& follower, std::uint64_t offset, DownloadRequest request,
+                                 Caller& caller) {
+  const transfer::Ticket ticket(waiting_room_, request.mxc, request.client_network, caller.signal());
+  Deadline deadline(caller.signal());
+  deadline.arm(request.give_up_at);
+  for (;;) {
+    const transfer::Progress progress = follower.progress();
+    if (progress.readable > offset || progress.state != transfer::State::kRunning) co_return;
+    if (!ticket.is_admitted() || waiting_room_.is_closed()) co_return;
+    if (clock_.steady() >= request.give_up_at || !caller.is_present()) co_return;
+    follower.wake_beyond(offset);
     co_await caller.signal()->wait();
   }
 }

@@ -94,6 +94,11 @@ class Repository {
   /// A follower for a live download, on `signal`'s loop.
   std::unique_ptr<transfer::Follower> follow(Download::Live transfer, std::shared_ptr<Signal> signal);
 
+  /// Stalls until `follower` can read the byte at `offset`, its transfer has ended, or the wait that `request` allows
+  /// is over: at `give_up_at`, when there is no place to wait, when waiting stops, or when the caller leaves. The
+  /// caller looks at the follower's progress to see which.
+  Task<> wait_for_byte(transfer::Follower& follower, std::uint64_t offset, DownloadRequest request, Caller& caller);
+
   /// Removes expired reservations for good. They have stopped counting long before.
   Task<Result<std::size_t>> reap();
 
@@ -137,9 +142,14 @@ class Repository {
   const std::shared_ptr<std::atomic<std::size_t>> followers_ = std::make_shared<std::atomic<std::size_t>>(0);
   std::atomic<std::size_t> running_uploads_{0};
 
-  // Declared last, so that what is still queued runs before anything it uses is destroyed.
-  BlockingPool disk_pool_{"sluice-disk", 8};
-  BlockingPool catalog_pool_{"sluice-catalog", 1};  // SQLite has one writer; more would only wait for each other
+  // Declared last, so that what is still queued runs before anything it uses is destroyed. Downloads look things up
+  // on threads of their own: they must not queue behind the fsyncs of uploads.
+  static constexpr std::size_t kDiskThreads = 8;
+  static constexpr std::size_t kLookThreads = 4;
+  static constexpr std::size_t kCatalogThreads = 1;  // SQLite has one writer; more would only wait for each other
+  BlockingPool disk_pool_{"sluice-disk", kDiskThreads};
+  BlockingPool look_pool_{"sluice-look", kLookThreads};
+  BlockingPool catalog_pool_{"sluice-catalog", kCatalogThreads};
 };
 
 }  // namespace sluice::repository

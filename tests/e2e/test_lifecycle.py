@@ -220,6 +220,18 @@ def test_a_port_in_use_is_said_clearly(start_server, tmp_path):
     assert "in use" in result.stderr.lower()
 
 
+def test_a_taken_metrics_port_ends_the_start_cleanly(start_server, tmp_path):
+    """The main port serves already when the other turns out to be taken: nothing may live on that was cut short."""
+    first = start_server()
+    config = {**first.config, "data_dir": str(tmp_path / "other"), "metrics": {"listen": f"127.0.0.1:{first.port}"}}
+    file = tmp_path / "second.yaml"
+    file.write_text(json.dumps(config))
+    for _ in range(20):
+        result = run_binary("serve", "--config", file)
+        assert result.returncode == 2, result
+        assert str(first.port) in result.stderr
+
+
 def test_two_servers_on_one_folder_are_refused(start_server, tmp_path):
     first = start_server()
     mxc = create(first)

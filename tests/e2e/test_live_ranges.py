@@ -2,10 +2,11 @@
 """Range during the upload: bytes that are there come at once, bytes that are not come when they do."""
 
 import os
+import signal
 
 import pytest
 
-from client import LiveUpload, Reader, create, get, put
+from client import LiveUpload, Reader, create, get, put, store
 from harness import wait_until
 
 SIZE = 100_000
@@ -78,6 +79,36 @@ def test_a_range_of_a_broken_upload_is_broken(server, half):
     upload.break_off()
     assert reader.wait_end().broken
     assert reader.body == body[40000:50000]
+
+
+def test_a_range_of_a_broken_upload_of_unknown_length_is_not_cut_to_what_came(server):
+    mxc = create(server)
+    upload = LiveUpload(server, mxc)
+    upload.send(bytes(500))
+    Reader(server, mxc).wait_bytes(500)
+    reader = Reader(server, mxc, headers={"Range": "bytes=0-999"})
+    server.wait_stalled(1)
+    upload.break_off()
+    assert reader.wait_head().status == 504
+
+
+def test_a_range_that_waits_is_answered_when_the_server_stops(start_server):
+    server = start_server(shutdown_grace="10s")
+    mxc = create(server)
+    upload = LiveUpload(server, mxc)
+    upload.send(bytes(500))
+    Reader(server, mxc).wait_bytes(500)
+    reader = Reader(server, mxc, headers={"Range": "bytes=600-999"})
+    server.wait_stalled(1)
+    server.signal(signal.SIGTERM)
+    assert reader.wait_head().status == 504
+    assert upload.finish().status == 200
+
+
+def test_ranges_are_for_get_alone(server):
+    mxc = store(server, bytes(1000))
+    response = get(server, mxc, method="HEAD", headers={"Range": "bytes=0-9"})
+    assert (response.status, response.header("Content-Length")) == (200, "1000")
 
 
 @pytest.mark.parametrize("spec, part",

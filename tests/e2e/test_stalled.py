@@ -2,6 +2,7 @@
 """Stalled downloads: they wait for an upload to begin, for a bounded time and in a bounded number."""
 
 import os
+import resource
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from client import (AUTHED, LEGACY, LiveUpload, Reader, Wire, create, download_path, get, in_parallel, put,
                     request_bytes,
                     store)
-from harness import BOB, SERVER_NAME, seconds
+from harness import BOB, SERVER_NAME, seconds, wait_until
 
 R0, V1 = "/_matrix/media/r0", "/_matrix/media/v1"
 
@@ -191,6 +192,40 @@ def test_a_waiter_that_leaves_is_dropped_at_once(server, reset, count):
 
 
 # Bounds
+
+def test_a_waiter_that_talks_on_and_leaves_is_dropped_at_once(server):
+    mxc = create(server)
+    wire = Wire(server)
+    wire.send(request_bytes("GET", download_path(mxc, timeout_ms=60000)) + request_bytes("GET", "/health") * 200)
+    wire.close()
+    server.wait_stalled(0)
+    wait_until(lambda: mxc in server.log(), "the log line of the one that left", timeout=5)
+
+
+def test_who_leaves_is_not_refused(start_server):
+    server = start_server()
+    mxc = create(server)
+    wire = Wire(server)
+    wire.send(request_bytes("GET", download_path(mxc, timeout_ms=60000)))
+    server.wait_stalled(1)
+    wire.close()
+    server.wait_metric("sluice_requests_total", 1, status="499")
+    assert server.metric("sluice_refusals_total") == 0
+
+
+def test_those_who_wait_for_a_small_file_share_a_descriptor(start_server):
+    """It is stored before they look, so none of them follows: each opens the file at rest."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (700, 700))
+
+    server = start_server(preexec=limit, downloads={"max_waiting_per_address": 1000})
+    mxc = create(server)
+    readers = [Reader(server, mxc, timeout_ms=60000) for _ in range(400)]
+    server.wait_stalled(400)
+    assert put(server, mxc, b"x").status == 200
+    assert [reader.whole() for reader in readers] == [b"x"] * 400
+
 
 def test_waiters_in_all_are_bounded(start_server):
     server = start_server(downloads={"max_waiting": 3})
