@@ -25,6 +25,9 @@ class SpoolFile {
   virtual const std::shared_ptr<const FileDescriptor>& descriptor() const = 0;
 };
 
+/// Whether the catalog knows a digest.
+using IsReferenced = std::function<Result<bool>(const Sha256Digest&)>;
+
 /// Where whole files rest, each under the SHA-256 of its bytes; equal content is kept once.
 ///
 /// The way of an upload, and what a crash at each step leaves:
@@ -47,14 +50,17 @@ class BlobStore {
   virtual Result<> publish(SpoolFile& file, const Sha256Digest& sha256) = 0;
   /// The catalog has committed: forgets the spool name. Cannot fail in a way that matters: what stays is swept later.
   virtual void settle(SpoolFile& file) = 0;
+  /// The catalog has certainly not committed: gives the space of what was published back, unless the catalog refers to
+  /// the same content or another upload of it is on its way there; a sweep finds out later then. `is_referenced` is
+  /// called at most once, inside the call. A file that is neither settled nor discarded is left to the sweep.
+  virtual void discard(SpoolFile& file, const IsReferenced& is_referenced) = 0;
 
   /// Opens a blob for reading; all who read it at the same time share one descriptor, so nobody may move its file
   /// offset. 404 M_NOT_FOUND if it is missing.
   virtual Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) = 0;
 
-  /// At start, before any upload: clears the spool. `is_referenced` tells whether the catalog knows a digest.
-  /// Returns how many spool files it removed.
-  virtual Result<std::size_t> sweep(const std::function<Result<bool>(const Sha256Digest&)>& is_referenced) = 0;
+  /// At start, before any upload: clears the spool. Returns how many spool files it removed.
+  virtual Result<std::size_t> sweep(const IsReferenced& is_referenced) = 0;
 
   /// Succeeds when a file can be created in the store.
   virtual Result<> check() = 0;

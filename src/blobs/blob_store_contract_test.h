@@ -58,6 +58,9 @@ class BlobStoreContract : public ::testing::Test {
     committed_.insert(sha256(content));
     store_->settle(*file);
   }
+  void discard(SpoolFile& file) {
+    store_->discard(file, [this](const Sha256Digest& sha256) { return committed_.contains(sha256); });
+  }
   std::size_t sweep() {
     const auto removed = store_->sweep([this](const Sha256Digest& sha256) { return committed_.contains(sha256); });
     EXPECT_TRUE(removed) << removed.error().message;
@@ -196,6 +199,50 @@ TYPED_TEST_P(BlobStoreContract, EqualContentRefusedTwiceIsGoneAfterTheSweep) {
   EXPECT_EQ(this->maker_.count_blobs(), 0u);
 }
 
+TYPED_TEST_P(BlobStoreContract, ADiscardedUploadGivesItsSpaceBackAtOnce) {
+  const auto file = this->publish("no room in the catalog");
+  this->discard(*file);
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, DiscardingLeavesEqualContentThatIsStored) {
+  this->keep("same");
+  const auto file = this->publish("same");
+  this->discard(*file);
+  EXPECT_EQ(this->content_of(sha256("same")), "same");
+}
+
+TYPED_TEST_P(BlobStoreContract, DiscardingLeavesEqualContentThatIsOnItsWay) {
+  const auto discarded = this->publish("same");
+  const auto on_its_way = this->publish("same");
+  this->discard(*discarded);
+  this->committed_.insert(sha256("same"));
+  this->store_->settle(*on_its_way);
+  EXPECT_EQ(this->content_of(sha256("same")), "same");
+  this->reopen();
+  this->sweep();
+  EXPECT_EQ(this->content_of(sha256("same")), "same");
+}
+
+TYPED_TEST_P(BlobStoreContract, TheLastOfSeveralToBeDiscardedTakesTheContentAlong) {
+  const auto first = this->publish("same");
+  auto second = this->publish("same");
+  auto third = this->publish("same");
+  this->discard(*first);
+  third.reset();
+  this->discard(*second);
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, ReadersAtTheSameTimeShareADescriptor) {
+  this->keep("read by many");
+  const auto first = this->store_->open(sha256("read by many"));
+  const auto second = this->store_->open(sha256("read by many"));
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ((*first)->get(), (*second)->get());
+}
+
 TYPED_TEST_P(BlobStoreContract, ASweepThatCannotAskRemovesNothing) {
   this->publish("unknown").reset();
   this->reopen();
@@ -217,7 +264,9 @@ REGISTER_TYPED_TEST_SUITE_P(BlobStoreContract, KeepsWhatWasPublished, KeepsAnEmp
                             AReaderKeepsTheBytesAfterTheNameIsGone, AReaderFollowsFromTheSpoolIntoTheStore,
                             ABrokenUploadLeavesNothing, AnUploadThatTheCatalogDidNotTakeIsSweptAtTheNextStart,
                             AnUploadThatTheCatalogTookAfterAllSurvivesTheSweep, ARefusedUploadLeavesEqualContentAlone,
-                            EqualContentRefusedTwiceIsGoneAfterTheSweep, ASweepThatCannotAskRemovesNothing,
-                            TheCheckLeavesNothing);
+                            EqualContentRefusedTwiceIsGoneAfterTheSweep, ADiscardedUploadGivesItsSpaceBackAtOnce,
+                            DiscardingLeavesEqualContentThatIsStored, DiscardingLeavesEqualContentThatIsOnItsWay,
+                            TheLastOfSeveralToBeDiscardedTakesTheContentAlong, ReadersAtTheSameTimeShareADescriptor,
+                            ASweepThatCannotAskRemovesNothing, TheCheckLeavesNothing);
 
 }  // namespace sluice::blobs

@@ -44,16 +44,41 @@ std::optional<SpoolName> parse_spool_name(std::string_view text) {
 
 bool is_missing(std::error_code code) { return code == std::errc::no_such_file_or_directory; }
 
+/// The contents that are published and of which the catalog has yet to hear, with the number of their uploads.
+class OnTheirWay {
+ public:
+  void add(const Sha256Digest& sha256) {
+    const std::lock_guard lock(mutex_);
+    ++uploads_[sha256];
+  }
+  void remove(const Sha256Digest& sha256) {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = uploads_.find(sha256); --found->second == 0) uploads_.erase(found);
+  }
+  /// Does `work` if one upload alone has this content; no other can publish it meanwhile.
+  template <class Work>
+  void do_if_alone(const Sha256Digest& sha256, Work work) {
+    const std::lock_guard lock(mutex_);
+    if (uploads_.at(sha256) == 1) work();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<Sha256Digest, std::size_t> uploads_;
+};
+
 class FolderSpoolFile final : public SpoolFile {
  public:
-  FolderSpoolFile(FileSystem& fs, std::string spool, SpoolName name, FileDescriptor file)
+  FolderSpoolFile(FileSystem& fs, OnTheirWay& on_their_way, std::string spool, SpoolName name, FileDescriptor file)
       : fs_(fs),
+        on_their_way_(on_their_way),
         spool_(std::move(spool)),
         name_(std::move(name)),
         descriptor_(std::make_shared<const FileDescriptor>(std::move(file))) {}
 
   ~FolderSpoolFile() override {
     if (!is_needed_mark_) remove_name();
+    arrive();
   }
 
   const std::shared_ptr<const FileDescriptor>& descriptor() const override { return descriptor_; }
@@ -61,7 +86,11 @@ class FolderSpoolFile final : public SpoolFile {
   std::string path() const { return spool_ + '/' + to_text(name_); }
   bool is_marked() const { return name_.sha256.has_value(); }
 
+  const Sha256Digest& sha256() const { return *name_.sha256; }
+
   SystemResult<> mark(const Sha256Digest& sha256) {
+    on_their_way_.add(sha256);
+    on_its_way_ = sha256;
     SpoolName marked{name_.id, sha256};
     if (auto renamed = fs_.rename(path(), spool_ + '/' + to_text(marked)); !renamed) return renamed;
     name_ = std::move(marked);
@@ -71,6 +100,11 @@ class FolderSpoolFile final : public SpoolFile {
   /// From here on, only the catalog knows whether the blob may go.
   void keep_mark() { is_needed_mark_ = true; }
 
+  /// The catalog knows of it, or never will.
+  void arrive() {
+    if (on_its_way_) on_their_way_.remove(*std::exchange(on_its_way_, std::nullopt));
+  }
+
   void remove_name() {
     if (std::exchange(is_removed_, true)) return;
     (void)fs_.remove(path());  // what stays is swept later
@@ -78,6 +112,8 @@ class FolderSpoolFile final : public SpoolFile {
 
  private:
   FileSystem& fs_;
+  OnTheirWay& on_their_way_;
+  std::optional<Sha256Digest> on_its_way_;
   const std::string spool_;
   SpoolName name_;
   std::shared_ptr<const FileDescriptor> descriptor_;
@@ -142,7 +178,7 @@ class FolderStore final : public BlobStore {
     SpoolName name{random_id(random_, kIdBytes), {}};
     SystemResult<FileDescriptor> file = fs_.create(spool_ + '/' + to_text(name));
     if (!file) return fail::from_system(file.error(), "Receiving a file");
-    return std::make_unique<FolderSpoolFile>(fs_, spool_, std::move(name), std::move(*file));
+    return std::make_unique<FolderSpoolFile>(fs_, on_their_way_, spool_, std::move(name), std::move(*file));
   }
 
   Result<> write_at(SpoolFile& file, std::span<const std::byte> data, std::uint64_t offset) override {
@@ -163,6 +199,19 @@ class FolderStore final : public BlobStore {
     auto& settled = static_cast<FolderSpoolFile&>(file);
     assert(settled.is_marked());
     settled.remove_name();
+    settled.arrive();
+  }
+
+  void discard(SpoolFile& file, const IsReferenced& is_referenced) override {
+    auto& discarded = static_cast<FolderSpoolFile&>(file);
+    assert(discarded.is_marked());
+    on_their_way_.do_if_alone(discarded.sha256(), [&] {
+      const Result<bool> referenced = is_referenced(discarded.sha256());
+      if (!referenced) return;
+      if (!*referenced && !remove_blob(discarded.sha256())) return;
+      discarded.remove_name();
+    });
+    discarded.arrive();
   }
 
   Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) override {
@@ -173,7 +222,7 @@ class FolderStore final : public BlobStore {
     return fail::from_system(file.error(), "Opening a file");
   }
 
-  Result<std::size_t> sweep(const std::function<Result<bool>(const Sha256Digest&)>& is_referenced) override {
+  Result<std::size_t> sweep(const IsReferenced& is_referenced) override {
     const SystemResult<std::vector<std::string>> names = fs_.list(spool_);
     if (!names) return fail::from_system(names.error(), "Reading the spool");
     std::size_t removed = 0;
@@ -245,6 +294,7 @@ class FolderStore final : public BlobStore {
   const std::string blobs_;
   const std::string spool_;
   OpenFiles open_files_;
+  OnTheirWay on_their_way_;
 };
 
 }  // namespace

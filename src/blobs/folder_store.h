@@ -20,11 +20,11 @@ namespace sluice::blobs {
 /// A mark is on stable storage before its blob is, and goes after the catalog has committed, so a blob that nobody
 /// refers to always has a mark, and a sweep need not read blobs/ to find it.
 ///
-/// When the catalog refuses or fails after publish, the SpoolFile is destroyed without settle. The store then removes
-/// nothing that is published: an upload of equal content may have found the blob in place and committed in the
-/// meantime, and a commit that failed may still turn out to be on disk. The mark stays, it is another name of the
-/// blob and takes no space of its own, and the sweep at the next start asks the catalog. Until then the blob stays. An
-/// upload that found its content in place leaves no mark: whoever put the blob there has left one or has committed.
+/// When the catalog has certainly not committed after publish (it was full), `discard` removes blob and mark, unless
+/// equal content is stored or on its way. When nobody can say whether it has (a commit that failed may still turn out
+/// to be on disk), the SpoolFile is destroyed with neither settle nor discard: the mark stays, it is another name of
+/// the blob and takes no space of its own, and the sweep at the next start asks the catalog. An upload that found its
+/// content in place leaves no mark: whoever put the blob there has left one or has committed.
 ///
 /// One process at a time uses a folder. `fs` and `random` must outlive the store and its SpoolFiles.
 Result<std::unique_ptr<BlobStore>> open_folder_store(FileSystem& fs, RandomSource& random,

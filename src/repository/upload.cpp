@@ -55,7 +55,18 @@ Task<Result<>> Upload::seal() {
     media_.stored_at = repository_.clock_.now();
     return repository_.catalog_.store(media_);
   });
-  if (!stored) co_return stored;
+  if (!stored) {
+    // Only a catalog that was full has certainly not committed; whatever else failed is left to the next start's sweep.
+    if (stored.error().http_status == 507) {
+      co_await repository_.disk_pool_.run([this] {
+        repository_.blobs_.discard(*spool_, [this](const Sha256Digest& digest) {
+          return repository_.catalog_.refers_to(digest);
+        });
+        return true;
+      });
+    }
+    co_return stored;
+  }
   transfer_->finish_whole();
   if (std::exchange(holds_id_, false)) repository_.transfers_.end(media_.mxc);
   repository_.waiting_room_.announce(media_.mxc);
