@@ -44,7 +44,7 @@ class Api {
   // create.cpp
   Answer create(Call& call);
   Answer create_r0(Call& call);
-  Task<Result<Mxc>> create_media(Call& call, WallTime& expires_at);
+  Task<Result<repository::Created>> create_media(Call& call);
   // upload.cpp
   Answer upload(Call& call);
   Answer fill(Call& call);

@@ -46,7 +46,7 @@ Result<CreateBody> parse_create_body(std::string_view text) {
   return body;
 }
 
-Task<Result<Mxc>> Api::create_media(Call& call, WallTime& expires_at) {
+Task<Result<repository::Created>> Api::create_media(Call& call) {
   call.exchange.notes().operation = "create";
   const Result<auth::Requester> requester = co_await identify(call);
   if (!requester) co_return std::unexpected(requester.error());
@@ -56,29 +56,26 @@ Task<Result<Mxc>> Api::create_media(Call& call, WallTime& expires_at) {
   }
   const Result<CreateBody> body = parse_create_body(sink.text);
   if (!body) co_return std::unexpected(body.error());
-  const Result<repository::Created> created =
+  Result<repository::Created> created =
       co_await repository_.create(*requester, call.site.server_name, body->content_type, body->filename);
-  if (!created) co_return std::unexpected(created.error());
-  call.exchange.notes().media = created->mxc.to_uri();
-  expires_at = created->unused_expires_at;
-  co_return created->mxc;
+  if (created) call.exchange.notes().media = created->mxc.to_uri();
+  co_return created;
 }
 
 Api::Answer Api::create(Call& call) {
-  WallTime expires_at;
-  const Result<Mxc> mxc = co_await create_media(call, expires_at);
-  if (!mxc) co_return std::unexpected(mxc.error());
-  co_return json_response(fmt::format("{{\"content_uri\":{},\"unused_expires_at\":{}}}", json_string(mxc->to_uri()),
-                                      expires_at.time_since_epoch().count()));
+  const Result<repository::Created> created = co_await create_media(call);
+  if (!created) co_return std::unexpected(created.error());
+  co_return json_response(fmt::format("{{\"content_uri\":{},\"unused_expires_at\":{}}}",
+                                      json_string(created->mxc.to_uri()),
+                                      created->unused_expires_at.time_since_epoch().count()));
 }
 
 Api::Answer Api::create_r0(Call& call) {
-  WallTime expires_at;
-  const Result<Mxc> mxc = co_await create_media(call, expires_at);
-  if (!mxc) co_return std::unexpected(mxc.error());
+  const Result<repository::Created> created = co_await create_media(call);
+  if (!created) co_return std::unexpected(created.error());
   co_return json_response(fmt::format("{{\"content_uri\":{},\"media_id\":{},\"unused_expires_at\":{}}}",
-                                      json_string(mxc->to_uri()), json_string(mxc->media_id()),
-                                      expires_at.time_since_epoch().count()));
+                                      json_string(created->mxc.to_uri()), json_string(created->mxc.media_id()),
+                                      created->unused_expires_at.time_since_epoch().count()));
 }
 
 }  // namespace sluice::api

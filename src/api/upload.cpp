@@ -40,6 +40,7 @@ Api::Answer Api::receive(Call& call, std::string server_name, std::string media_
   const http::RequestHead& head = call.exchange.head();
   const Result<auth::Requester> requester = co_await identify(call);
   if (!requester) co_return std::unexpected(requester.error());
+  if (const auto mxc = Mxc::of(server_name, media_id)) notes.media = mxc->to_uri();
   // An id of another homeserver is unknown to this one, even if both are served here.
   if (server_name != call.site.server_name || (!tells_uri && media_id.empty())) {
     co_return fail::not_found("Unknown media ID");

@@ -59,9 +59,8 @@ Task<Result<>> Upload::seal() {
     // Only a catalog that was full has certainly not committed; whatever else failed is left to the next start's sweep.
     if (stored.error().http_status == 507) {
       co_await repository_.disk_pool_.run([this] {
-        repository_.blobs_.discard(*spool_, [this](const Sha256Digest& digest) {
-          return repository_.catalog_.refers_to(digest);
-        });
+        repository_.blobs_.discard(
+            *spool_, [this](const Sha256Digest& digest) { return repository_.catalog_.refers_to(digest); });
         return true;
       });
     }
