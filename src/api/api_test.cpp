@@ -139,6 +139,7 @@ TEST_F(ApiTest, TellsTheUploadLimit) {
 
 TEST_F(ApiTest, IsHealthyUntilSomethingIsBroken) {
   EXPECT_EQ(get("/health", {}).status, 200);
+  clock_.advance_steady(std::chrono::seconds(1));  // it is looked at once a second
   catalog_.fail_check({500, "M_UNKNOWN", "the catalog is damaged", {}, false});
   const Reply reply = get("/health", {});
   EXPECT_EQ(reply.status, 503);

@@ -98,6 +98,14 @@ TEST_F(ApiDownloadTest, AnswersConditionsAndRanges) {
   EXPECT_EQ(outside.field("Content-Range"), "bytes */10");
 }
 
+TEST_F(ApiDownloadTest, AnswersHeadLikeGetButForRanges) {
+  const Mxc mxc = store("0123456789");
+  const Reply get_reply = get(path_of(mxc));
+  const Reply reply = send({.method = "HEAD", .target = path_of(mxc), .fields = {kBearer, {"Range", "bytes=2-4"}}});
+  EXPECT_EQ(reply.status, 200) << "ranges are defined for GET only (RFC 9110, section 14.2)";
+  EXPECT_EQ(reply.fields, get_reply.fields);
+}
+
 TEST_F(ApiDownloadTest, RefusesANonsensicalWait) {
   const Reply reply = get(path_of(store("content")) + "?timeout_ms=-1");
   EXPECT_EQ(reply.status, 400);
@@ -184,6 +192,19 @@ TEST_F(ApiLiveTest, SendsARangeOfAnUnknownLengthOnceItIsThere) {
   EXPECT_EQ(reply.status, 206);
   EXPECT_EQ(reply.body, "3456");
   EXPECT_THAT(reply.field("Content-Range"), ::testing::AnyOf("bytes 3-6/*", "bytes 3-6/10"));
+}
+
+TEST_F(ApiLiveTest, NeverSendsARangeOfABrokenUploadOfUnknownLength) {
+  const Reply reply = download_live({}, {{"Range", "bytes=3-20"}}, true);
+  EXPECT_EQ(reply.status, 504);
+  EXPECT_EQ(reply.errcode(), "M_NOT_YET_UPLOADED");
+}
+
+TEST_F(ApiLiveTest, CutsARangeOfAnUnknownLengthToTheWhole) {
+  const Reply reply = download_live({}, {{"Range", "bytes=3-20"}});
+  EXPECT_EQ(reply.status, 206);
+  EXPECT_EQ(reply.field("Content-Range"), "bytes 3-9/10");
+  EXPECT_EQ(reply.body, "3456789");
 }
 
 TEST_F(ApiLiveTest, SendsAllWhenARangeNamesTheEndOfAnUnknownLength) {

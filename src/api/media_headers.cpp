@@ -20,6 +20,8 @@ bool is_inline_type(std::string_view content_type) {
       "audio/mpeg", "audio/ogg",    "audio/wave",      "audio/wav",        "audio/x-wav",         "audio/x-pn-wav",
       "audio/flac", "audio/x-flac",
   };
+  // Browsers split a Content-Type at its commas and take the last part that is a type.
+  if (content_type.find(',') != std::string_view::npos) return false;
   const std::string_view essence = trim(content_type.substr(0, content_type.find(';')));
   return !essence.empty() && std::ranges::any_of(kInlineTypes, [essence](std::string_view type) {
     return equals_ignoring_case(type, essence);

@@ -61,6 +61,7 @@ TEST(InlineType, IsNothingElse) {
 
 TEST(InlineType, DoesNotMindParametersAndCase) {
   EXPECT_TRUE(is_inline_type("text/plain; charset=utf-8"));
+  EXPECT_FALSE(is_inline_type("text/plain;, text/html")) << "a browser takes the last of several types";
   EXPECT_TRUE(is_inline_type("text/plain;charset=utf-8;"));
   EXPECT_TRUE(is_inline_type("Image/PNG"));
   EXPECT_TRUE(is_inline_type(" image/png ; a=b"));

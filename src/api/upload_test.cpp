@@ -124,6 +124,15 @@ TEST_F(ApiUploadTest, RefusesAnUploadBeforeItsBody) {
   EXPECT_FALSE(reply.was_body_asked);
 }
 
+TEST_F(ApiUploadTest, DoesNotKnowTheIdsOfAnotherOfOurServers) {
+  Request request = put_request(reserve(), "content", "nora");
+  request.host = "example.net";
+  const Reply reply = send(request);
+  EXPECT_EQ(reply.status, 404);
+  EXPECT_EQ(reply.errcode(), "M_NOT_FOUND");
+  EXPECT_FALSE(reply.was_body_asked);
+}
+
 TEST_F(ApiUploadTest, RefusesAnUploadThatTurnsOutTooLarge) {
   limits_.uploads.max_size = 10;
   const Mxc mxc = reserve();

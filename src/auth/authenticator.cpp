@@ -29,6 +29,8 @@ namespace {
 constexpr std::size_t kMaxTokenBytes = 4096;
 // Of a user id; source: appendices, "User Identifiers".
 constexpr std::size_t kMaxUserIdBytes = 255;
+// Refusals live for seconds, so a small share of the entries is plenty for them.
+constexpr std::size_t kRefusedShare = 8;
 // A homeserver that is down is worth one line in the log now and then, not one for each request.
 constexpr std::chrono::milliseconds kComplaintInterval = std::chrono::seconds(10);
 
@@ -59,13 +61,15 @@ struct Questions {
       : server_name(homeserver.server_name),
         client_api(homeserver.client_api.value_or("")),
         limits(the_limits),
-        cache(the_limits.cache_entries) {}
+        accepted(the_limits.cache_entries),
+        refused(std::max<std::size_t>(the_limits.cache_entries / kRefusedShare, 16)) {}
 
   const std::string server_name;
   const std::string client_api;  // empty: nobody to ask
   const config::Config::Auth limits;
   std::mutex mutex;
-  AnswerCache cache;                                            // guarded by mutex
+  AnswerCache accepted;                                         // guarded by mutex
+  AnswerCache refused;                                          // guarded by mutex; apart, as anybody can fill it
   std::map<AnswerCache::Key, std::shared_ptr<Flight>> flights;  // guarded by mutex; each has a request that waits
   SteadyTime next_complaint{};                                  // guarded by mutex
 
@@ -80,9 +84,9 @@ void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Request
     const std::lock_guard lock(mutex);
     // Ages count from the asking: the answer may have been on its way for a while.
     if (answer) {
-      cache.keep(key, answer, asked_at + limits.cache_age);
+      accepted.keep(key, answer, asked_at + limits.cache_age);
     } else if (is_refusal(answer)) {
-      cache.keep(key, answer, asked_at + limits.refusal_cache_age);
+      refused.keep(key, answer, asked_at + limits.refusal_cache_age);
     }
     flight.answer = std::move(answer);
     flights.erase(key);
@@ -148,7 +152,9 @@ Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credent
   bool first = false;
   {
     const std::lock_guard lock(questions_->mutex);
-    if (const auto* answer = questions_->cache.find(key, clock_.steady())) co_return *answer;
+    for (AnswerCache* cache : {&questions_->accepted, &questions_->refused}) {
+      if (const auto* answer = cache->find(key, clock_.steady())) co_return *answer;
+    }
     std::shared_ptr<Flight>& slot = questions_->flights[key];
     first = slot == nullptr;
     if (first) slot = std::make_shared<Flight>();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blobs/folder_store.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cassert>
 #include <map>
@@ -131,6 +133,11 @@ class OpenFiles {
     const std::lock_guard lock(mutex_);
     const auto found = files_.find(sha256);
     return found == files_.end() ? nullptr : found->second.lock();
+  }
+
+  void forget(const Sha256Digest& sha256) {
+    const std::lock_guard lock(mutex_);
+    files_.erase(sha256);
   }
 
   File add(const Sha256Digest& sha256, File file) {
@@ -265,9 +272,26 @@ class FolderStore final : public BlobStore {
       file.keep_mark();
     } else if (linked.error() != std::errc::file_exists) {
       return linked;
+    } else if (!is_sound(blob_path(sha256), size_of(*file.descriptor()))) {
+      // Ours is whole and synced, so it heals the older ids of this content too. The mark goes with it: who made the
+      // damaged file has left one, or has committed.
+      if (auto replaced = fs_.rename(file.path(), blob_path(sha256)); !replaced) return replaced;
+      open_files_.forget(sha256);
     }
     // Also when the content was in place already: another upload may have linked it and not have come to this line.
     return fs_.sync_directory(blob_folder(sha256));
+  }
+
+  static std::int64_t size_of(const FileDescriptor& file) {
+    struct stat status{};
+    return ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) ? status.st_size : -1;
+  }
+
+  // A repaired file system or a partial backup may have left less than was stored; its digest would say so for certain,
+  // but reading every duplicate is too dear.
+  bool is_sound(const std::string& path, std::int64_t size) const {
+    const SystemResult<FileDescriptor> file = fs_.open_read(path);
+    return file && size_of(*file) == size;
   }
 
   // The blob must be gone for good before its mark goes.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/default_setup.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <fstream>
+#include <cerrno>
 #include <span>
 #include <tuple>
 
@@ -15,12 +18,32 @@ namespace sluice::cli {
 namespace {
 
 constexpr std::size_t kTokenRandomBytes = 24;
+constexpr std::size_t kMaxTokenFileBytes = 4096;
 
 std::string describe(const config::Mistakes& mistakes) {
   std::string text;
   for (const config::Mistake& mistake : mistakes) text += mistake.to_string() + "\n";
   if (!text.empty()) text.pop_back();
   return text;
+}
+
+/// The token kept there; empty if there is none. One that others could have planted, or read, is refused.
+std::expected<std::string, std::string> read_token(const std::string& path) {
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file && errno == ENOENT) return {};
+  struct stat status{};
+  if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    return std::unexpected(fmt::format("cannot read {}: it is not a plain file of yours; remove it", path));
+  }
+  if (status.st_uid != ::geteuid() || (status.st_mode & 077) != 0) {
+    return std::unexpected(fmt::format(
+        "{} could be read or written by others; if you trust it, make it yours alone (chmod 600), else remove it",
+        path));
+  }
+  std::string text(kMaxTokenFileBytes, '\0');
+  const ssize_t size = ::pread(file.get(), text.data(), text.size(), 0);
+  text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  return std::string(trim(std::string_view(text).substr(0, text.find('\n'))));
 }
 
 /// Whole or not at all: a server that ended in the middle must not leave an empty token behind.
@@ -57,10 +80,9 @@ std::expected<DefaultSetup, std::string> make_default_setup(const config::Enviro
   if (const auto made = files.make_directories(preliminary->data_dir); !made) {
     return std::unexpected(fmt::format("cannot create {}: {}", preliminary->data_dir, made.error().message()));
   }
-  if (std::ifstream existing(setup.token_file); existing) {
-    std::getline(existing, setup.token);
-    setup.token = trim(setup.token);
-  }
+  auto existing = read_token(setup.token_file);
+  if (!existing) return std::unexpected(existing.error());
+  setup.token = *std::move(existing);
   if (setup.token.empty()) {
     SystemRandom random;
     setup.token = random_id(random, kTokenRandomBytes);

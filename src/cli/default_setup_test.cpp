@@ -36,7 +36,10 @@ class DefaultSetupTest : public ::testing::Test {
     std::ifstream file(path);
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  void write(const std::string& path, std::string_view text) const { std::ofstream(path) << text; }
+  void write(const std::string& path, std::string_view text, mode_t mode = 0600) const {
+    std::ofstream(path) << text;
+    EXPECT_EQ(::chmod(path.c_str(), mode), 0);
+  }
 
   const TemporaryDirectory directory_;
   const std::string data_dir_ = directory_ / "data";
@@ -96,6 +99,18 @@ TEST_F(DefaultSetupTest, TakesATokenThatSomebodyWrote) {
   EXPECT_EQ(setup->token, "my-own-token");
 }
 
+TEST_F(DefaultSetupTest, RefusesATokenThatOthersMayHavePlanted) {
+  std::filesystem::create_directory(data_dir_);
+  write(data_dir_ + "/token", "planted\n");
+  std::filesystem::permissions(data_dir_ + "/token", std::filesystem::perms(0666));
+  const auto readable = make();
+  ASSERT_FALSE(readable);
+  EXPECT_THAT(readable.error(), testing::HasSubstr("chmod 600"));
+  std::filesystem::rename(data_dir_ + "/token", data_dir_ + "/elsewhere");
+  std::filesystem::create_symlink("elsewhere", data_dir_ + "/token");
+  EXPECT_FALSE(make());
+}
+
 TEST_F(DefaultSetupTest, DoesNotTakeAnEmptyTokenForOne) {
   std::filesystem::create_directory(data_dir_);
   for (const std::string_view text : {"", "\n", "  \n"}) {
@@ -142,6 +157,24 @@ TEST_F(DefaultSetupTest, RefusesATokenThatIsNone) {
   ASSERT_FALSE(setup);
   EXPECT_THAT(setup.error(), HasSubstr("token"));
   EXPECT_EQ(setup.error().find("two words"), std::string::npos) << "no message repeats a secret";
+}
+
+// Whoever can write the token is an admin; whoever can read it, too.
+TEST_F(DefaultSetupTest, RefusesATokenThatOthersCouldHavePlantedOrRead) {
+  std::filesystem::create_directory(data_dir_);
+  for (const mode_t mode : {0640u, 0604u, 0620u, 0602u, 0666u}) {
+    write(data_dir_ + "/token", "my-own-token\n", mode);
+    const auto setup = make();
+    ASSERT_FALSE(setup) << mode;
+    EXPECT_THAT(setup.error(), HasSubstr(data_dir_ + "/token"));
+  }
+  write(directory_ / "elsewhere", "my-own-token\n");
+  std::filesystem::remove(data_dir_ + "/token");
+  std::filesystem::create_symlink(directory_ / "elsewhere", data_dir_ + "/token");
+  EXPECT_FALSE(make());
+  std::filesystem::remove(data_dir_ + "/token");
+  std::filesystem::create_directory(data_dir_ + "/token");
+  EXPECT_FALSE(make());
 }
 
 TEST_F(DefaultSetupTest, TellsWhereItCannotWrite) {

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <csignal>
@@ -30,6 +31,7 @@ namespace {
 constexpr int kCannotStart = 2;
 constexpr std::size_t kDescriptorReserve = 256;                // for the catalog, the log, files being opened
 constexpr Milliseconds kReapEvery = std::chrono::seconds(30);  // or sooner, when ids live shorter
+constexpr std::size_t kMaxRunningUploads = 1024;
 constexpr Milliseconds kDrainPoll{10};
 constexpr Milliseconds kAbortTime = std::chrono::seconds(5);  // for what was cut to notice it
 
@@ -168,7 +170,8 @@ class Service {
         client_(outbound::make_curl_client()),
         max_connections_(connection_limit(config)),
         loops_(config.http.threads > 0 ? config.http.threads : std::max(1u, std::thread::hardware_concurrency())),
-        repository_(server_names(config), {config.uploads, config.downloads}, *catalog_, *blobs_, clock_, random_),
+        repository_(server_names(config), {config.uploads, config.downloads, upload_limit()}, *catalog_, *blobs_,
+                    clock_, random_),
         api_(make_sites(config, *client_, clock_), repository_, clock_),
         server_(
             server_options(config, config.listen, max_connections_), loops_.all(),
@@ -203,6 +206,11 @@ class Service {
     const std::size_t descriptors = raise_descriptor_limit();
     const std::size_t possible = std::max<std::size_t>(descriptors, kDescriptorReserve + 64) - kDescriptorReserve;
     return config.http.max_connections > 0 ? std::min<std::size_t>(config.http.max_connections, possible) : possible;
+  }
+
+  // Uploads cost a descriptor more than the connections that are counted.
+  std::size_t upload_limit() const {
+    return std::min(kMaxRunningUploads, std::max<std::size_t>(max_connections_ / 4, 16));
   }
 
   void sweep() {
@@ -333,6 +341,7 @@ std::string describe(const config::Mistakes& mistakes) {
 
 int serve(const ServeOptions& options) {
   const StopSignals signals;
+  ::umask(077);  // what users sent, and who they are, is nobody else's on this machine
   std::optional<DefaultSetup> default_setup;
   config::Config config;
   if (options.config_file) {

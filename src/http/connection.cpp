@@ -22,8 +22,14 @@ namespace {
 constexpr std::size_t kHeadReadBytes = 16 * 1024;
 // Large enough that the cost of a system call vanishes beside copying and hashing the bytes.
 constexpr std::size_t kBodyReadBytes = 256 * 1024;
-// What one connection may move before the others of its loop have a turn.
-constexpr std::uint64_t kTurnBytes = 2 * 1024 * 1024;
+// What one connection may send, receive or answer before the others of its loop have a turn. Receiving is the dearest,
+// as every byte is hashed, and is counted with the frames of chunks, which cost work too.
+constexpr std::uint64_t kTurnSentBytes = 2 * 1024 * 1024;
+constexpr std::uint64_t kTurnReceivedBytes = kBodyReadBytes;
+constexpr unsigned kTurnExchanges = 8;
+// Slices of a chunked body below this size are gathered, so that a body of tiny chunks costs no write each.
+constexpr std::size_t kGatheredSliceBytes = 4 * 1024;
+constexpr std::size_t kGatheredBytes = 16 * 1024;
 // How long a client that is still sending when it is refused is listened to, so that it finds the refusal rather than
 // a reset (RFC 9112, section 9.6).
 constexpr Milliseconds kLingerTotal = std::chrono::seconds(30);
@@ -91,8 +97,6 @@ Task<> Connection::run() {
       status = client_left_ ? 499 : response.status;
       completed = !client_left_ && co_await respond(std::move(response), status);
     }
-    // A body that ends with its connection ends cleanly unless the connection does not.
-    if (!completed && ends_with_connection_) reset_on_close();
     report(status, completed);
     if (!completed || !keep_alive_) {
       // Who was too slow has had its time.
@@ -102,6 +106,11 @@ Task<> Connection::run() {
     }
     parser_.reset();
     head_ = RequestHead();
+    // Requests that came in one go are answered without ever sleeping.
+    if (++exchanges_in_turn_ >= kTurnExchanges) {
+      exchanges_in_turn_ = 0;
+      co_await yield();
+    }
   }
   deadline_.disarm();
   boost::system::error_code ignored;
@@ -158,6 +167,7 @@ Task<Connection::Head> Connection::receive_head() {
       break;
     }
     watch_readable();
+    exchanges_in_turn_ = 0;
     co_await signal_->wait();
   }
   deadline_.disarm();
@@ -179,6 +189,7 @@ void Connection::begin_exchange() {
   bytes_received_ = 0;
   bytes_sent_ = 0;
   refusal_.reset();
+  is_body_lost_ = false;
   continue_owed_ = head_.expects_continue();
   if (!head_.has_body()) parser_.reset();
 }
@@ -210,7 +221,7 @@ Task<Result<>> Connection::receive_body(BodySink& sink) {
   const Milliseconds window = shared_->options.body_timeout;
   const std::uint64_t least_bytes = shared_->options.min_body_rate * static_cast<std::uint64_t>(window.count()) / 1000;
   std::uint64_t window_began_with = bytes_received_;
-  std::uint64_t turn_began_with = bytes_received_;
+  std::uint64_t received_in_turn = 0;
   arm_deadline(window);
   for (;;) {
     if (!pending_.empty()) {
@@ -219,28 +230,6 @@ Task<Result<>> Connection::receive_body(BodySink& sink) {
       pending_.erase(0, *consumed);
     }
     if (parser_->has_body_ended()) break;
-    const Received received = receive_now(kBodyReadBytes);
-    if (received.outcome == Io::kEnded) {
-      client_left_ = true;
-      co_return fail::client_left();
-    }
-    if (received.outcome == Io::kDone) {
-      if (!pending_.empty()) {  // the middle of a chunk's frame: a few bytes
-        pending_.append(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
-        continue;
-      }
-      const auto consumed = feed(received.bytes, sink);
-      if (!consumed) co_return std::unexpected(consumed.error());
-      const auto rest = received.bytes.subspan(*consumed);
-      pending_.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
-      if (bytes_received_ - turn_began_with >= kTurnBytes) {
-        turn_began_with = bytes_received_;
-        co_await yield();
-        if (aborted_) co_return fail::client_left();
-      }
-      continue;
-    }
-    if (aborted_) co_return fail::client_left();
     if (has_deadline_passed()) {
       if (bytes_received_ - window_began_with < least_bytes) {
         co_return fail::with(408, "M_UNKNOWN", "The request body came too slowly");
@@ -248,19 +237,63 @@ Task<Result<>> Connection::receive_body(BodySink& sink) {
       window_began_with = bytes_received_;
       arm_deadline(window);
     }
-    watch_readable();
-    co_await signal_->wait();
+    if (received_in_turn >= kTurnReceivedBytes) {
+      received_in_turn = 0;
+      co_await yield();
+    }
+    if (aborted_) co_return fail::client_left();
+    const Received received = receive_now(kBodyReadBytes);
+    if (received.outcome == Io::kEnded) {
+      client_left_ = true;
+      co_return fail::client_left();
+    }
+    if (received.outcome == Io::kWouldBlock) {
+      pending_.shrink_to_fit();  // it may have held a whole read, and a slow upload sleeps often
+      watch_readable();
+      co_await signal_->wait();
+      continue;
+    }
+    received_in_turn += received.bytes.size();
+    if (!pending_.empty()) {  // the middle of a chunk's frame: a few bytes
+      pending_.append(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
+      continue;
+    }
+    const auto consumed = feed(received.bytes, sink);
+    if (!consumed) co_return std::unexpected(consumed.error());
+    const auto rest = received.bytes.subspan(*consumed);
+    pending_.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
   }
   deadline_.disarm();
   co_return Result<>();
 }
 
 Result<std::size_t> Connection::feed(std::span<const std::byte> bytes, BodySink& sink) {
-  return parser_->feed_body(bytes, [this, &sink](std::span<const std::byte> content) {
+  // Nobody can say where the next request begins until this has gone well, not even if the sink throws.
+  is_body_lost_ = true;
+  std::array<std::byte, kGatheredBytes> gathered;
+  std::size_t gathered_size = 0;
+  const auto write = [&](std::span<const std::byte> content) {
     bytes_received_ += content.size();
     shared_->traffic.received_bytes += content.size();
     return sink.write(content);
+  };
+  const auto flush = [&]() -> Result<> {
+    if (gathered_size == 0) return {};
+    return write(std::span(gathered).first(std::exchange(gathered_size, 0)));
+  };
+  const auto consumed = parser_->feed_body(bytes, [&](std::span<const std::byte> content) -> Result<> {
+    if (content.size() < kGatheredSliceBytes && content.size() <= gathered.size() - gathered_size) {
+      std::ranges::copy(content, gathered.begin() + static_cast<std::ptrdiff_t>(gathered_size));
+      gathered_size += content.size();
+      return {};
+    }
+    if (Result<> flushed = flush(); !flushed) return flushed;
+    return write(content);
   });
+  // Also what came before a broken frame: it was received.
+  if (Result<> flushed = flush(); !flushed) return std::unexpected(flushed.error());
+  is_body_lost_ = !consumed;
+  return consumed;
 }
 
 bool Connection::is_present() {
@@ -335,6 +368,7 @@ Task<bool> Connection::respond(Response response, int& status) {
 
 // Whether the request body needs no further reading. A small one that has already come is not worth a connection.
 bool Connection::settle_request_body() {
+  if (is_body_lost_) return false;
   if (!parser_ || refusal_) return !refusal_;
   Discard discard;
   if (!pending_.empty() && !parser_->has_body_ended()) {
@@ -387,9 +421,15 @@ Task<bool> Connection::send_file(std::string head, FileBody body) {
 Task<bool> Connection::send_growing(std::string head, FollowBody body) {
   const bool is_chunked = !body.length && !head_.is_http_1_0();
   const std::uint64_t end = body.length ? body.offset + *body.length : UINT64_MAX;
+  // Such a body ends cleanly whenever its connection does, however that comes about: then let it be a reset, up to the
+  // end that is meant.
+  if (ends_with_connection_) reset_on_close(true);
   if (!co_await send_bytes(head, false)) co_return false;
   head = std::string();
-  if (head_.is_head()) co_return true;
+  if (head_.is_head()) {
+    reset_on_close(false);
+    co_return true;
+  }
   for (std::uint64_t offset = body.offset; offset < end;) {
     const GrowingFile::Growth growth = body.file->growth();
     if (const std::uint64_t readable = std::min(growth.readable, end); readable > offset) {
@@ -406,12 +446,13 @@ Task<bool> Connection::send_growing(std::string head, FollowBody body) {
     co_await signal_->wait();
   }
   if (is_chunked) co_return co_await send_bytes("0\r\n\r\n", false);
+  if (ends_with_connection_) reset_on_close(false);
   co_return true;
 }
 
-void Connection::reset_on_close() {
+void Connection::reset_on_close(bool reset) {
   boost::system::error_code ignored;
-  socket_.set_option(boost::asio::socket_base::linger(true, 0), ignored);
+  socket_.set_option(boost::asio::socket_base::linger(reset, 0), ignored);
 }
 
 Task<bool> Connection::send_bytes(std::string_view bytes, bool more_follows) {
@@ -435,14 +476,14 @@ Task<bool> Connection::send_range(int file, std::uint64_t offset, std::uint64_t 
   while (length > 0) {
     auto position = static_cast<off_t>(offset);
     const ssize_t sent =
-        ::sendfile(socket_.native_handle(), file, &position, std::min<std::uint64_t>(length, kTurnBytes));
+        ::sendfile(socket_.native_handle(), file, &position, std::min<std::uint64_t>(length, kTurnSentBytes));
     if (sent > 0) {
       const auto count = static_cast<std::uint64_t>(sent);
       offset += count;
       length -= count;
       bytes_sent_ += count;
       shared_->traffic.sent_bytes += count;
-      if ((turn += count) >= kTurnBytes) {
+      if ((turn += count) >= kTurnSentBytes) {
         turn = 0;
         co_await yield();
         if (aborted_) co_return false;
@@ -480,7 +521,7 @@ Task<> Connection::linger() {
   arm_deadline(kLingerIdle);
   while (!aborted_) {
     // With MSG_TRUNC the kernel throws TCP bytes away without copying them (tcp(7)).
-    const ssize_t got = ::recv(socket_.native_handle(), nullptr, kTurnBytes, MSG_DONTWAIT | MSG_TRUNC);
+    const ssize_t got = ::recv(socket_.native_handle(), nullptr, kTurnSentBytes, MSG_DONTWAIT | MSG_TRUNC);
     if (got == 0) break;
     if (got < 0 && errno != EAGAIN && errno != EINTR) break;
     if (std::chrono::steady_clock::now() >= give_up) break;

@@ -72,7 +72,7 @@ class Connection final
   Task<bool> send_bytes(std::string_view bytes, bool more_follows);
   Task<bool> send_range(int file, std::uint64_t offset, std::uint64_t length);
   Task<bool> wait_writable();
-  void reset_on_close();
+  void reset_on_close(bool reset);
   Task<> linger();
 
   Received receive_now(std::size_t limit);
@@ -98,9 +98,11 @@ class Connection final
   std::uint64_t bytes_received_ = 0;
   std::uint64_t bytes_sent_ = 0;
 
+  unsigned exchanges_in_turn_ = 0;  // since it last slept or gave others a turn
   bool watching_readable_ = false;
   bool is_writable_ = false;
   bool continue_owed_ = false;  // the client waits for 100 Continue before it sends its body
+  bool is_body_lost_ = false;   // the request body could not be read to its end
   bool client_left_ = false;
   bool keep_alive_ = false;
   bool ends_with_connection_ = false;  // the response body has no other end

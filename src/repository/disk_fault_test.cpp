@@ -202,6 +202,15 @@ TEST_F(CatalogFaultTest, WhenItIsFullGivesTheSpaceBackAtOnce) {
   EXPECT_EQ(count_blobs(), 0u);
 }
 
+TEST_F(CatalogFaultTest, WhenItIsFullKeepsWhatOthersReferTo) {
+  const Mxc stored = store("content");
+  catalog_.fail_store(error_);
+  ASSERT_FALSE(fill(reserve(), "content"));
+  close();
+  EXPECT_EQ(count_blobs(), 1u);
+  EXPECT_EQ(look(stored).content, "content");
+}
+
 TEST_F(CatalogFaultTest, WhenNobodyKnowsWhetherItStoredLeavesTheContentToTheSweep) {
   const Mxc mxc = reserve();
   catalog_.fail_store(Error{500, "M_UNKNOWN", "the catalog's disk is broken", {}, false});

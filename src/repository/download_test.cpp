@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <future>
 #include <latch>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -236,14 +239,31 @@ TEST_F(DownloadTest, BeyondTheShareOfItsAddressIsAnsweredAtOnce) {
 
 // ---- leaving, stopping ----
 
+TEST_F(DownloadTest, DoesNotAskTheCatalogAgainBecauseItsCallerHasSaidSomething) {
+  const Mxc mxc = reserve();
+  auto reader = stall_download(mxc);
+  std::atomic<int> lookups = 0;
+  catalog_.set_find_hooks({.before = [&](int) { ++lookups; }});
+  for (int times = 1; times <= 5; ++times) {
+    reader->caller().signal_unasked()->raise(Wake::kReadable);
+    reader->caller().await_asked(CallerDouble::kAskedToSleep + times);
+  }
+  EXPECT_EQ(lookups, 0);
+  catalog_.clear_find_hooks();
+  ASSERT_TRUE(fill(mxc, "content"));
+  EXPECT_EQ(reader->outcome().content, "content");
+}
+
 TEST_F(DownloadTest, EndsWhenItsCallerLeaves) {
   const Mxc mxc = reserve();
   auto reader = stall_download(mxc);
   auto staying = stall_download(mxc);
+  clock_.advance_steady(Milliseconds(1234));
   reader->caller().leave();
   const Outcome outcome = reader->outcome();
   EXPECT_EQ(outcome.status(), 499);
   EXPECT_TRUE(outcome.report.was_stalled);
+  EXPECT_GE(outcome.report.waited, Milliseconds(1234)) << "filled in whatever becomes of it";
   EXPECT_EQ(repository().stalled_downloads(), 1u);
   ASSERT_TRUE(fill(mxc, "content"));
   EXPECT_EQ(staying->outcome().content, "content");
@@ -285,6 +305,89 @@ TEST_F(DownloadTest, IsAnsweredWhenTheServerStopsBeforeItFallsAsleep) {
   EXPECT_EQ(download(mxc).errcode(), "M_NOT_YET_UPLOADED");
   EXPECT_LT(clock_.steady() - began, kForever / 2);
   catalog_.clear_find_hooks();
+}
+
+// ---- waiting for a byte of an upload that has begun ----
+
+Task<transfer::Progress> open_and_wait_for_byte(Repository& repository, DownloadRequest request, CallerDouble& caller,
+                                                std::uint64_t offset) {
+  WaitReport report;
+  const Result<Download> opened = co_await repository.open(request, caller, report);
+  const auto follower = repository.follow(std::get<Download::Live>(opened->content), caller.signal_unasked());
+  co_await repository.wait_for_byte(*follower, offset, request, caller);
+  co_return follower->progress();
+}
+
+class WaitForByteTest : public DownloadTest {
+ protected:
+  void begin_upload() {
+    mxc_ = reserve();
+    upload_ = *begin(*mxc_);
+    ASSERT_TRUE(write(upload_, "0123"));
+  }
+  std::future<transfer::Progress> wait(std::uint64_t offset, Milliseconds time = kForever) {
+    if (!upload_) begin_upload();
+    return loop_.start(open_and_wait_for_byte(
+        repository(), DownloadRequest{*mxc_, true, clock_.steady() + time, "192.0.2.1"}, caller_, offset));
+  }
+  /// Waits for the byte at 6; returns once it sleeps.
+  std::future<transfer::Progress> wait_asleep() {
+    auto progress = wait(6);
+    caller_.await_asked(CallerDouble::kAskedToSleep);
+    loop_.start(detail::do_nothing()).get();
+    EXPECT_EQ(repository().stalled_downloads(), 1u) << "it counts as stalled";
+    return progress;
+  }
+
+  CallerDouble caller_{loop_.loop()};
+  std::optional<Mxc> mxc_;
+  UploadPtr upload_;
+};
+
+TEST_F(WaitForByteTest, DoesNotWaitForWhatIsThere) { EXPECT_EQ(wait(3).get().readable, 4u); }
+
+TEST_F(WaitForByteTest, EndsWithTheByte) {
+  auto progress = wait_asleep();
+  ASSERT_TRUE(write(upload_, "45"));
+  ASSERT_TRUE(write(upload_, "6"));
+  EXPECT_EQ(progress.get().readable, 7u);
+  EXPECT_EQ(repository().stalled_downloads(), 0u);
+}
+
+TEST_F(WaitForByteTest, EndsWithTheUpload) {
+  auto progress = wait_asleep();
+  ASSERT_TRUE(seal(upload_));
+  EXPECT_EQ(progress.get().state, transfer::State::kWhole);
+}
+
+TEST_F(WaitForByteTest, EndsWhenTheUploadBreaks) {
+  auto progress = wait_asleep();
+  upload_.reset();
+  EXPECT_EQ(progress.get().state, transfer::State::kBroken);
+}
+
+TEST_F(WaitForByteTest, EndsInTime) {
+  const SteadyTime began = clock_.steady();
+  EXPECT_EQ(wait(6, Milliseconds(30)).get().readable, 4u);
+  EXPECT_GE(clock_.steady() - began, Milliseconds(30));
+}
+
+TEST_F(WaitForByteTest, EndsWhenTheCallerLeaves) {
+  auto progress = wait_asleep();
+  caller_.leave();
+  EXPECT_EQ(progress.get().readable, 4u);
+}
+
+TEST_F(WaitForByteTest, EndsWhenTheServerStops) {
+  auto progress = wait_asleep();
+  repository().stop_waiting();
+  EXPECT_EQ(progress.get().readable, 4u);
+  EXPECT_EQ(wait(6).get().readable, 4u) << "and none begins from then";
+}
+
+TEST_F(WaitForByteTest, DoesNotWaitWhereThereIsNoPlace) {
+  limits_.downloads.max_waiting_per_address = 0;
+  EXPECT_EQ(wait(6).get().readable, 4u);
 }
 
 // ---- without a token ----

@@ -16,6 +16,7 @@ constexpr std::string_view kDefaultContentType = "application/octet-stream";
 constexpr std::size_t kMaxContentTypeBytes = 255;
 constexpr std::size_t kMaxFilenameBytes = 1024;
 constexpr std::size_t kMediaIdRandomBytes = 24;  // 192 bits: cannot be guessed, never comes twice
+constexpr Milliseconds kCheckInterval{1000};     // anybody may ask for the health
 constexpr std::size_t kReapBatch = 1000;         // what one transaction removes, so that others wait briefly
 
 Result<> check_content_type(std::string_view content_type) {
@@ -118,11 +119,15 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
     co_return fail::too_large(
         fmt::format("Cannot upload files larger than {}", describe_byte_size(limits_.uploads.max_size)));
   }
+  if (running_uploads_ >= limits_.max_running_uploads) {
+    co_return fail::unavailable("Too many uploads are running", std::chrono::seconds(5));
+  }
   const bool is_new = request.media_id.empty();
   const auto mxc = Mxc::of(request.server_name, is_new ? random_id(random_, kMediaIdRandomBytes) : request.media_id);
   if (!mxc || !is_local(mxc->server_name())) co_return no_such_media();
 
   catalog::StoredMedia media{.mxc = *mxc, .user = requester.user, .created_at = clock_.now()};
+  WallTime expires_at = WallTime::max();
   if (!is_new) {
     const Result<Found> found = co_await look_pool_.run([&] { return look(*mxc, false); });
     if (!found) co_return std::unexpected(found.error());
@@ -131,6 +136,7 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
     if (transfers_.find(*mxc)) co_return being_uploaded();
     const catalog::Reservation& reservation = *found->record.reservation;
     media.created_at = reservation.created_at;
+    expires_at = reservation.expires_at;
     if (request.content_type.empty()) request.content_type = reservation.content_type;
     if (request.filename.empty()) request.filename = reservation.filename;
   }
@@ -140,7 +146,8 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
 
   Result<std::unique_ptr<blobs::SpoolFile>> spool = co_await disk_pool_.run([this] { return blobs_.create_spool(); });
   if (!spool) co_return std::unexpected(spool.error());
-  auto upload = std::make_unique<Upload>(*this, std::move(media), request.content_length, *std::move(spool));
+  auto upload =
+      std::make_unique<Upload>(*this, std::move(media), expires_at, request.content_length, *std::move(spool));
   if (is_new) co_return upload;
 
   if (!upload->take_id()) co_return being_uploaded();
@@ -205,7 +212,11 @@ Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller,
     if (waiting_room_.is_closed()) co_return fail::not_yet_uploaded();
     deadline->arm(is_pending ? std::min(request.give_up_at, steady_now + (reservation->expires_at - now))
                              : request.give_up_at);
-    co_await caller.signal()->wait();
+    // That the client has said something is no reason to ask the catalog again.
+    for (;;) {
+      const WakeSet woken = co_await caller.signal()->wait();
+      if (woken.has(Wake::kProgress) || woken.has(Wake::kDeadline) || !caller.is_present()) break;
+    }
   }
 }
 
@@ -261,14 +272,25 @@ bool Repository::is_local(std::string_view server_name) const {
 }
 
 Task<Result<>> Repository::check() {
+  {
+    const std::lock_guard lock(health_mutex_);
+    const SteadyTime now = clock_.steady();
+    if (now < next_check_at_) co_return health_;
+    next_check_at_ = now + kCheckInterval;
+  }
   const auto name_what_fails = [](Result<> health, std::string_view what) {
     if (!health) health.error().message = fmt::format("{}: {}", what, health.error().message);
     return health;
   };
-  Result<> catalog = co_await catalog_pool_.run([this] { return catalog_.check(); });
-  if (!catalog) co_return name_what_fails(catalog, "the catalog");
-  Result<> store = co_await disk_pool_.run([this] { return blobs_.check(); });
-  co_return name_what_fails(store, "the blob store");
+  Result<> health = co_await catalog_pool_.run([this] { return catalog_.check(); });
+  health = name_what_fails(std::move(health), "the catalog");
+  if (health) {
+    health = co_await disk_pool_.run([this] { return blobs_.check(); });
+    health = name_what_fails(std::move(health), "the blob store");
+  }
+  const std::lock_guard lock(health_mutex_);
+  health_ = health;
+  co_return health;
 }
 
 }  // namespace sluice::repository

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -69,6 +70,7 @@ class Repository {
   struct Limits {
     config::Config::Uploads uploads;
     config::Config::Downloads downloads;
+    std::size_t max_running_uploads = 1024;  // each has a file open; 503 beyond
   };
 
   /// `server_names` are ours: media of others is not found. All references must outlive the repository.
@@ -102,7 +104,8 @@ class Repository {
   /// Removes expired reservations for good. They have stopped counting long before.
   Task<Result<std::size_t>> reap();
 
-  /// Whether catalog and blob store answer.
+  /// Whether catalog and blob store answer. However many ask, it is looked at most once a second; who asks meanwhile is
+  /// told what was found last.
   Task<Result<>> check();
 
   /// Answers every stalled download, and stalls none from now on.
@@ -141,6 +144,10 @@ class Repository {
   transfer::WaitingRoom waiting_room_;
   const std::shared_ptr<std::atomic<std::size_t>> followers_ = std::make_shared<std::atomic<std::size_t>>(0);
   std::atomic<std::size_t> running_uploads_{0};
+
+  std::mutex health_mutex_;
+  Result<> health_;
+  SteadyTime next_check_at_{};
 
   // Declared last, so that what is still queued runs before anything it uses is destroyed. Downloads look things up
   // on threads of their own: they must not queue behind the fsyncs of uploads.

@@ -103,6 +103,7 @@ TEST_F(CreateTest, TellsWhatIsBroken) {
 class UpkeepTest : public RepositoryTest {
  protected:
   std::size_t reap() { return loop_.start(repository().reap()).get().value(); }
+  Result<> check() { return loop_.start(repository().check()).get(); }
 };
 
 TEST_F(UpkeepTest, ReapsWhatIsExpiredAndNothingElse) {
@@ -131,13 +132,27 @@ TEST_F(UpkeepTest, ReapsAnIdWhoseUploadRunsWithoutHarmToIt) {
 }
 
 TEST_F(UpkeepTest, IsHealthyWhileCatalogAndStoreAnswer) {
-  const auto check = [this] { return loop_.start(repository().check()).get(); };
+  const auto check_later = [this] {
+    clock_.advance_steady(std::chrono::seconds(1));
+    return check();
+  };
+  EXPECT_TRUE(check_later());
+  catalog_.fail_check({500, "M_UNKNOWN", "damaged", {}, false});
+  EXPECT_FALSE(check_later());
+  EXPECT_TRUE(check_later());
+  disk_.fail_call(FaultyFileSystem::Call::kCreate, 1, ENOSPC);
+  EXPECT_FALSE(check_later());
+  EXPECT_TRUE(check_later());
+}
+
+TEST_F(UpkeepTest, LooksAtItsHealthAtMostOnceASecond) {
   EXPECT_TRUE(check());
   catalog_.fail_check({500, "M_UNKNOWN", "damaged", {}, false});
+  EXPECT_TRUE(check()) << "what was found last";
+  clock_.advance_steady(std::chrono::seconds(1));
   EXPECT_FALSE(check());
-  EXPECT_TRUE(check());
-  disk_.fail_call(FaultyFileSystem::Call::kCreate, 1, ENOSPC);
-  EXPECT_FALSE(check());
+  EXPECT_FALSE(check()) << "what was found last";
+  clock_.advance_steady(std::chrono::seconds(1));
   EXPECT_TRUE(check());
 }
 

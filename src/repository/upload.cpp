@@ -10,10 +10,11 @@
 
 namespace sluice::repository {
 
-Upload::Upload(Repository& repository, catalog::StoredMedia media, std::optional<std::uint64_t> content_length,
-               std::unique_ptr<blobs::SpoolFile> spool)
+Upload::Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at,
+               std::optional<std::uint64_t> content_length, std::unique_ptr<blobs::SpoolFile> spool)
     : repository_(repository),
       media_(std::move(media)),
+      expires_at_(expires_at),
       spool_(std::move(spool)),
       transfer_(std::make_shared<transfer::Transfer>(
           transfer::Description{media_.content_type, media_.filename, content_length, media_.attempt},
@@ -25,8 +26,8 @@ Upload::~Upload() {
   // The id first: who sees the transfer broken must find the id free.
   if (holds_id_) repository_.transfers_.end(media_.mxc);
   transfer_->break_off();
-  // Nothing to read, but if the id expired meanwhile, those who wait for it need not go on.
-  if (holds_id_) repository_.waiting_room_.announce(media_.mxc);
+  // Nothing to read; but if the id expired meanwhile, those who wait for it need not go on.
+  if (holds_id_ && repository_.clock_.now() >= expires_at_) repository_.waiting_room_.announce(media_.mxc);
   --repository_.running_uploads_;
   if (spool_) repository_.disk_pool_.submit([spool = std::move(spool_)]() mutable { spool.reset(); });
 }

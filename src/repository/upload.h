@@ -33,8 +33,8 @@ struct UploadRequest {
 /// one loop.
 class Upload {
  public:
-  Upload(Repository& repository, catalog::StoredMedia media, std::optional<std::uint64_t> content_length,
-         std::unique_ptr<blobs::SpoolFile> spool);
+  Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at,
+         std::optional<std::uint64_t> content_length, std::unique_ptr<blobs::SpoolFile> spool);
   ~Upload();
   Upload(const Upload&) = delete;
   Upload& operator=(const Upload&) = delete;
@@ -54,6 +54,7 @@ class Upload {
 
   Repository& repository_;
   catalog::StoredMedia media_;
+  const WallTime expires_at_;  // of the reservation that it fills
   std::unique_ptr<blobs::SpoolFile> spool_;
   const std::shared_ptr<transfer::Transfer> transfer_;
   Sha256Hasher hasher_;

@@ -146,6 +146,17 @@ TEST_F(UploadTest, RefusesATooLargeLength) {
   EXPECT_TRUE(begin(mxc, kAlice, {.content_length = 10}));
 }
 
+TEST_F(UploadTest, RefusesMoreThanMayRunAtOnce) {
+  limits_.max_running_uploads = 2;
+  const Mxc mxc = reserve();
+  auto first = *begin(reserve());
+  auto second = *begin({.server_name = "example.org"});
+  expect_refused(begin(mxc), 503, "M_UNKNOWN");
+  expect_refused(begin({.server_name = "example.org"}), 503, "M_UNKNOWN");
+  first.reset();
+  EXPECT_TRUE(fill(mxc, "content"));
+}
+
 TEST_F(UploadTest, ChecksContentTypeAndFilename) {
   const Mxc mxc = reserve();
   expect_refused(begin(mxc, kAlice, {.content_type = "text/\x01"}), 400, "M_INVALID_PARAM");
