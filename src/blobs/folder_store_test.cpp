@@ -83,6 +83,18 @@ TEST_F(FolderStoreTest, LaysOutItsFolder) {
   EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
 }
 
+TEST_F(FolderStoreTest, ReplacesADamagedBlobByAnUploadOfTheSameContent) {
+  open();
+  for (const bool is_damaged : {false, true}) {
+    if (is_damaged) std::filesystem::resize_file(directory_ / ("blobs/ed/" + digest().to_hex()), 3);
+    const auto file = receive();
+    ASSERT_TRUE(store_->publish(*file, digest()));
+    store_->settle(*file);
+    EXPECT_THAT(spool(), IsEmpty());
+    EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
+  }
+}
+
 TEST_F(FolderStoreTest, IsMadeBelowDirectoriesThatDoNotExist) {
   const auto store = open_folder_store(fs_, random_, directory_ / "a/b/store");
   ASSERT_TRUE(store);

@@ -309,7 +309,10 @@ class Service {
 };
 
 void print_welcome(const DefaultSetup& setup, const std::string& url, const std::string& program) {
-  // What a newcomer pastes: a download that waits, then the upload that it waits for.
+  // What a newcomer pastes: a download that waits, then the upload that it waits for. The client looks at the default
+  // address by itself.
+  const bool is_default_url = url == "http://" + config::Config().listen.to_string();
+  const std::string server = is_default_url ? "" : " --server " + url;
   fmt::print(R"(
 Sluice is running.
   base URL   {url}
@@ -317,17 +320,19 @@ Sluice is running.
 
 Try it: a download that begins before its upload. In a second terminal:
   export SLUICE_SERVER={url} SLUICE_TOKEN={token}
-  MXC=$(curl -sX POST -H "Authorization: Bearer $SLUICE_TOKEN" $SLUICE_SERVER/_matrix/media/v1/create | sed 's/.*mxc:..\([^"]*\).*/\1/'); echo $MXC
+  MXC=$(curl -sX POST -H "Authorization: Bearer $SLUICE_TOKEN" $SLUICE_SERVER/_matrix/media/v1/create | sed 's/.*mxc:..\([^"]*\).*/\1/')
+  echo "In the third terminal:  export SLUICE_SERVER=$SLUICE_SERVER SLUICE_TOKEN=$SLUICE_TOKEN MXC=$MXC"
   curl -N -H "Authorization: Bearer $SLUICE_TOKEN" "$SLUICE_SERVER/_matrix/client/v1/media/download/$MXC?timeout_ms=60000"
-and while that waits, in a third (with the same MXC and variables):
-  for i in 1 2 3 4 5; do echo "line $i"; sleep 1; done | curl -X PUT -T - -H "Authorization: Bearer $SLUICE_TOKEN" $SLUICE_SERVER/_matrix/media/v3/upload/$MXC
-Or with Sluice's own client:
-  {program} put video.mp4        prints the mxc URI at once, then uploads
-  {program} get mxc://... -o -   follows the upload while it runs
+and while that waits, in a third, first the line that the second has printed, then:
+  for i in 1 2 3 4 5; do echo "line $i"; sleep 1; done | curl -X PUT -T - -H "Authorization: Bearer $SLUICE_TOKEN" $SLUICE_SERVER/_matrix/media/v3/upload/$MXC; echo
+
+With Sluice's own client, in this folder:
+  {program} put video.mkv{server}        prints the mxc URI at once, then uploads
+  {program} get mxc://... -o -{server}   follows the upload while it runs
 
 )",
              fmt::arg("url", url), fmt::arg("token", setup.token), fmt::arg("file", setup.token_file),
-             fmt::arg("program", program));
+             fmt::arg("program", program), fmt::arg("server", server));
   std::fflush(stdout);
 }
 
