@@ -380,6 +380,10 @@ Outcome<Download::Next> Download::after_unsatisfied_range(const HttpResponse& re
 
 Outcome<Download::Next> Download::after_not_yet_uploaded() {
   const auto waited = std::chrono::duration_cast<Milliseconds>(now() - waiting_since_);
+  if (waited >= wait_ && received_ > 0) {
+    return failed(fmt::format("the upload of {} broke off after {}, and did not begin anew within {}", mxc_.to_uri(),
+                              describe_byte_size(received_), format_duration(wait_)));
+  }
   if (waited >= wait_) {
     return failed(fmt::format("nothing was uploaded to {} within {}; wait longer with --wait", mxc_.to_uri(),
                               format_duration(wait_)));

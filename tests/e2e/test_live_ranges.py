@@ -103,6 +103,8 @@ def test_a_range_that_waits_is_answered_when_the_server_stops(start_server):
     server.signal(signal.SIGTERM)
     assert reader.wait_head().status == 504
     assert upload.finish().status == 200
+    server.wait()
+    server.stop()  # it has ended: only its exit code and log are left to look at
 
 
 def test_ranges_are_for_get_alone(server):
