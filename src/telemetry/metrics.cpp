@@ -49,7 +49,11 @@ struct Metrics::Families {
                                             .Add({}, kSeconds);
 };
 
-Metrics::Metrics() : families_(std::make_unique<Families>()) {}
+Metrics::Metrics() : families_(std::make_unique<Families>()) {
+  // There from the start, or a rate() over them would miss the first one.
+  for (const char* result : {"stored", "broken", "refused"}) families_->uploads.Add({{"result", result}});
+  for (const char* kind : {"stored", "live"}) families_->downloads.Add({{"kind", kind}});
+}
 Metrics::~Metrics() = default;
 
 void Metrics::record(const http::ExchangeReport& report) {

@@ -198,7 +198,7 @@ def test_without_a_configuration_everything_is_in_one_folder(start_server, tmp_p
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     token = file.read_text().strip()
     assert len(token) >= 24
-    assert token in server.log()  # printed for its owner, once, at the start
+    wait_until(lambda: token in server.log(), "the token to be printed for its owner")
     mxc = create(server, token=token)
     assert mxc.startswith("mxc://localhost/")
     assert put(server, mxc, b"x", token=token).status == 200
