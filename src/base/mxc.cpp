@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace sluice {
 namespace {
 
@@ -11,7 +13,6 @@ constexpr std::string_view kScheme = "mxc://";
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
 bool is_port(std::string_view text) { return !text.empty() && text.size() <= 5 && std::ranges::all_of(text, is_digit); }
 
@@ -25,7 +26,7 @@ bool is_server_name(std::string_view text) {
     if (close == std::string_view::npos) return false;
     const std::string_view address = text.substr(1, close - 1);
     if (address.size() < 2 || address.size() > 45) return false;
-    if (!std::ranges::all_of(address, [](char c) { return is_hex(c) || c == ':' || c == '.'; })) return false;
+    if (!std::ranges::all_of(address, [](char c) { return hex_value(c) >= 0 || c == ':' || c == '.'; })) return false;
     after_host = text.substr(close + 1);
   } else {
     const std::size_t colon = std::min(text.find(':'), text.size());

@@ -5,17 +5,12 @@
 
 #include <stdexcept>
 
+#include "base/text.h"
+
 namespace sluice {
 namespace {
 
 EVP_MD_CTX* as_context(void* context) { return static_cast<EVP_MD_CTX*>(context); }
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 // Fetching the algorithm costs a lock and several lookups in OpenSSL 3; one fetch serves the process.
 const EVP_MD* algorithm() {

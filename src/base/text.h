@@ -11,6 +11,8 @@ namespace sluice {
 
 char to_lower(char c);  // ASCII only, whatever the locale
 std::string to_lower(std::string_view text);
+/// 0 to 15 for a hexadecimal digit of either case, else -1.
+int hex_value(char c);
 bool equals_ignoring_case(std::string_view a, std::string_view b);
 std::string_view trim(std::string_view text);  // strips spaces and tabs
 

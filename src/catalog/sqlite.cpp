@@ -22,6 +22,17 @@ Failure failure(sqlite3* database, int code) {
   return fail::internal(message);
 }
 
+// The first column of the first row; an empty value if there is no row.
+template <class Value>
+Result<Value> query_value(Database& database, std::string_view sql, Value (Execution::*column)(int) const) {
+  Result<Statement> statement = database.prepare(sql);
+  if (!statement) return Failure(statement.error());
+  Execution query = statement->start();
+  const Result<bool> row = query.step();
+  if (!row) return Failure(row.error());
+  return *row ? (query.*column)(0) : Value();
+}
+
 }  // namespace
 
 Execution::Execution(Execution&& other) noexcept
@@ -122,22 +133,10 @@ Result<> Database::execute(std::string_view sql) {
 }
 
 Result<std::int64_t> Database::query_integer(std::string_view sql) {
-  Result<Statement> statement = prepare(sql);
-  if (!statement) return Failure(statement.error());
-  Execution query = statement->start();
-  const Result<bool> row = query.step();
-  if (!row) return Failure(row.error());
-  return *row ? query.integer(0) : 0;
+  return query_value(*this, sql, &Execution::integer);
 }
 
-Result<std::string> Database::query_text(std::string_view sql) {
-  Result<Statement> statement = prepare(sql);
-  if (!statement) return Failure(statement.error());
-  Execution query = statement->start();
-  const Result<bool> row = query.step();
-  if (!row) return Failure(row.error());
-  return *row ? query.text(0) : std::string();
-}
+Result<std::string> Database::query_text(std::string_view sql) { return query_value(*this, sql, &Execution::text); }
 
 bool Database::in_transaction() const { return sqlite3_get_autocommit(database_.get()) == 0; }
 

@@ -20,13 +20,6 @@ namespace {
 constexpr std::size_t kTokenRandomBytes = 24;
 constexpr std::size_t kMaxTokenFileBytes = 4096;
 
-std::string describe(const config::Mistakes& mistakes) {
-  std::string text;
-  for (const config::Mistake& mistake : mistakes) text += mistake.to_string() + "\n";
-  if (!text.empty()) text.pop_back();
-  return text;
-}
-
 /// The token kept there; empty if there is none. One that others could have planted, or read, is refused.
 std::expected<std::string, std::string> read_token(const std::string& path) {
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
@@ -72,7 +65,7 @@ std::string yaml_with_token(std::string_view token) {
 std::expected<DefaultSetup, std::string> make_default_setup(const config::Environment& environment) {
   // Twice: the first time only to learn where the data, and so the token, is.
   const auto preliminary = config::parse(yaml_with_token("not-yet-known"), "(default)", environment);
-  if (!preliminary) return std::unexpected(describe(preliminary.error()));
+  if (!preliminary) return std::unexpected(config::to_string(preliminary.error()));
 
   DefaultSetup setup;
   PosixFileSystem files;
@@ -92,7 +85,7 @@ std::expected<DefaultSetup, std::string> make_default_setup(const config::Enviro
     }
   }
   auto config = config::parse(yaml_with_token(setup.token), "(default)", environment);
-  if (!config) return std::unexpected(describe(config.error()));
+  if (!config) return std::unexpected(config::to_string(config.error()));
   setup.config = *std::move(config);
   return setup;
 }

@@ -336,12 +336,6 @@ With Sluice's own client, in this folder:
   std::fflush(stdout);
 }
 
-std::string describe(const config::Mistakes& mistakes) {
-  std::string text;
-  for (const config::Mistake& mistake : mistakes) text += mistake.to_string() + "\n";
-  return text;
-}
-
 }  // namespace
 
 int serve(const ServeOptions& options) {
@@ -352,7 +346,7 @@ int serve(const ServeOptions& options) {
   if (options.config_file) {
     auto loaded = config::load(*options.config_file, config::Environment::of_process());
     if (!loaded) {
-      std::cerr << describe(loaded.error());
+      std::cerr << config::to_string(loaded.error()) << "\n";
       return kCannotStart;
     }
     config = *std::move(loaded);
@@ -381,7 +375,7 @@ int serve(const ServeOptions& options) {
 int check_config(const std::string& config_file) {
   const auto config = config::load(config_file, config::Environment::of_process());
   if (!config) {
-    std::cerr << describe(config.error());
+    std::cerr << config::to_string(config.error()) << "\n";
     return 1;
   }
   std::cout << config::to_yaml(*config);

@@ -78,6 +78,15 @@ std::string Mistake::to_string() const {
   return text + ": " + message;
 }
 
+std::string to_string(const Mistakes& mistakes) {
+  std::string text;
+  for (const Mistake& mistake : mistakes) {
+    if (!text.empty()) text += '\n';
+    text += mistake.to_string();
+  }
+  return text;
+}
+
 std::expected<Config, Mistakes> parse(std::string_view yaml, std::string_view file_name,
                                       const Environment& environment) {
   if (yaml.size() > kMaxFileBytes) return mistake(file_name, 0, "is larger than 1MiB");

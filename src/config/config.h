@@ -110,6 +110,9 @@ struct Mistake {
 
 using Mistakes = std::vector<Mistake>;
 
+/// One line for each mistake, without a newline at the end.
+std::string to_string(const Mistakes& mistakes);
+
 /// Looks a variable up; `names` lists every variable that begins with SLUICE_. Comes from outside so that tests set it.
 struct Environment {
   std::function<std::vector<std::string>()> names;

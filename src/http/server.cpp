@@ -5,7 +5,6 @@
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/basic_socket_acceptor.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -20,8 +19,6 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
 using Acceptor = asio::basic_socket_acceptor<tcp, asio::io_context::executor_type>;
-using Timer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>,
-                                         asio::io_context::executor_type>;
 
 constexpr int kBacklog = 4096;
 // How long accepting rests when there is no room for a connection.
@@ -116,7 +113,7 @@ class Server::Worker {
   Loop& loop_;
   const std::shared_ptr<Shared> shared_;
   Acceptor acceptor_;
-  Timer rest_;
+  LoopTimer rest_;
   boost::intrusive::list<Connection, boost::intrusive::constant_time_size<false>> connections_;
   bool draining_ = false;
 };

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/signal.h"
 
-#include <boost/asio/steady_timer.hpp>
-
 #include "runtime/loop_asio.h"
 
 namespace sluice {
@@ -28,9 +26,7 @@ struct Deadline::State : std::enable_shared_from_this<Deadline::State> {
       : signal(std::move(to_raise)), timer(Loop::current().impl().context) {}
 
   std::shared_ptr<Signal> signal;
-  boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
-                                    boost::asio::io_context::executor_type>
-      timer;
+  LoopTimer timer;
   // A handler that is already queued can no longer be cancelled; its number tells that it is out of date.
   std::uint64_t arming = 0;
 };

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from client import Wire, create, request, request_bytes, upload_path
-from harness import ALICE, seconds
+from harness import ALICE, seconds, wait_until
 
 
 class Flood:
@@ -55,9 +55,9 @@ def test_others_are_served_during_a_flood(start_server, what):
         block = b"1\r\nA\r\n" * 10_000 if what == "tiny chunks" else (b"1;" + b"x" * 8000 + b"\r\nA\r\n") * 10
     flood = Flood(server, head, block)
     try:
+        wait_until(lambda: flood.rounds > 0, "the flood to have begun")
         for _ in range(5):  # each has to come while the flood runs: it ends only afterwards
             assert request(server, "GET", "/_matrix/media/v3/config").status == 200
-            assert flood.rounds > 0
     finally:
         flood.stop()
     server.wait_metric("sluice_uploads_running", 0)
