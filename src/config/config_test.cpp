@@ -303,6 +303,8 @@ TEST(Config, RefusesBrokenAndHostileYaml) {
   EXPECT_THAT(mistakes_in("just words\n"), testing::Contains("s.yaml:1: must be a mapping of keys"));
   EXPECT_THAT(mistakes_in("log: {}\n\xff\n"), ElementsAre("s.yaml:2: is not UTF-8 text"));
   EXPECT_THAT(mistakes_in(std::string_view("\n\nlog\0: {}\n", 11)), ElementsAre("s.yaml:3: holds a control character"));
+  EXPECT_THAT(mistakes_in("\"\\"), ElementsAre("s.yaml:1: bad YAML: unknown escape character: ?"));
+  EXPECT_THAT(mistakes_in("\"\\\u00e9\""), ElementsAre("s.yaml:1: bad YAML: unknown escape character: ?"));
 }
 
 TEST(Config, RefusesAbsurdInputSoon) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "config/report.h"
 
 namespace sluice::config {
 namespace {
@@ -132,7 +133,8 @@ std::expected<Node, SyntaxError> parse_document(std::string_view yaml) {
     }
     return std::move(builder).take();
   } catch (const YAML::Exception& error) {
-    return std::unexpected(SyntaxError{line_of(error.mark), "bad YAML: " + error.msg});
+    // It may quote what it stumbled over byte by byte, the end of the file as a control character.
+    return std::unexpected(SyntaxError{line_of(error.mark), "bad YAML: " + printable(error.msg)});
   }
 }
 
