@@ -49,7 +49,8 @@ struct Record {
 /// What is known of each media id: reservations, and what is stored. It knows nothing of running transfers.
 ///
 /// Every call may block and may come from any thread. Changes are on stable storage when the call returns.
-/// Expected outcomes are values; Error 507 when space ran out, 500 for anything else that is broken.
+/// Expected outcomes are values; Error 507 when space ran out and nothing has changed, 500 for anything
+/// else that is broken.
 class Catalog {
  public:
   virtual ~Catalog() = default;

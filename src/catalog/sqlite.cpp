@@ -8,10 +8,11 @@
 namespace sluice::catalog::sqlite {
 namespace {
 
-// SQLite speaks of a full disk where a write met it, but calls it an I/O error where fsync or a quota did.
+// SQLite calls a quota that a write met an I/O error. Where fsync met it, the change may be on disk all the same, so
+// that is not a matter of space alone.
 bool is_out_of_space(sqlite3* database, int code) {
   if ((code & 0xff) == SQLITE_FULL) return true;
-  if ((code & 0xff) != SQLITE_IOERR) return false;
+  if (sqlite3_extended_errcode(database) != SQLITE_IOERR_WRITE) return false;
   const int cause = sqlite3_system_errno(database);
   return cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
 }

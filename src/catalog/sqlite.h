@@ -16,8 +16,9 @@ struct sqlite3_stmt;
 
 /// A small layer over SQLite's C interface: ownership, and errors as values. It knows no tables.
 ///
-/// Errors: 507 when space ran out, 500 for everything else, a lock that stayed busy for kBusyTimeoutMs included. After
-/// an error while committing, whether the change is on disk is only known once the database was opened again.
+/// Errors: 507 when space ran out and nothing was committed, 500 for everything else, a lock that stayed busy for
+/// kBusyTimeoutMs included. After a 500 while committing, whether the change is on disk is only known once the database
+/// was opened again.
 /// Nothing here locks: a Database and its statements are used by one thread at a time.
 namespace sluice::catalog::sqlite {
 

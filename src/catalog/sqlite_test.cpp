@@ -2,6 +2,9 @@
 #include "catalog/sqlite.h"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <cerrno>
 
 #include "base/temporary_directory_test.h"
 
@@ -68,6 +71,45 @@ TEST_F(SqliteTest, AFullDatabaseIsA507) {
   ASSERT_FALSE(added);
   EXPECT_EQ(added.error().http_status, 507);
   EXPECT_EQ(count(), 0);
+}
+
+// SQLite's own file system, but that fsync of the log fails for want of space, as a quota or a network mount lets it.
+class FailingSync {
+ public:
+  FailingSync() {
+    vfs_ = *original_;
+    vfs_.zName = "failing-sync";
+    vfs_.xOpen = [](sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out) {
+      const int code = original_->xOpen(original_, name, file, flags, out);
+      if (code == SQLITE_OK && (flags & SQLITE_OPEN_WAL) != 0) {
+        methods_ = *file->pMethods;
+        methods_.xSync = [](sqlite3_file*, int) { return SQLITE_IOERR_FSYNC; };
+        file->pMethods = &methods_;
+      }
+      return code;
+    };
+    vfs_.xGetLastError = [](sqlite3_vfs*, int, char*) { return ENOSPC; };
+    sqlite3_vfs_register(&vfs_, 1);
+  }
+  ~FailingSync() {
+    sqlite3_vfs_unregister(&vfs_);
+    sqlite3_vfs_register(original_, 1);
+  }
+
+ private:
+  static inline sqlite3_vfs* original_ = sqlite3_vfs_find(nullptr);
+  static inline sqlite3_io_methods methods_;
+  sqlite3_vfs vfs_;
+};
+
+TEST_F(SqliteTest, SpaceThatRunsOutInFsyncIsNoCertainRefusal) {
+  const FailingSync failing;
+  Database database = *Database::open(directory_ / "unsynced");
+  ASSERT_EQ(database.query_text("PRAGMA journal_mode = WAL"), "wal");
+  ASSERT_TRUE(database.execute("PRAGMA synchronous = FULL"));
+  const Result<> created = database.execute("CREATE TABLE t (number INTEGER)");
+  ASSERT_FALSE(created);
+  EXPECT_EQ(created.error().http_status, 500) << "507 promises that nothing was committed: " << created.error().message;
 }
 
 TEST_F(SqliteTest, ATransactionRollsBackUnlessItIsCommitted) {
