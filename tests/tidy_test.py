@@ -22,8 +22,9 @@ MAY_USE = {
     "repository": {"transfer", "catalog", "blobs", "auth", "config", "runtime", "base"},
     "http": {"runtime", "base"},
     "telemetry": {"http", "config", "base"},
-    "api": {"repository", "auth", "http", "transfer", "config", "runtime", "base"},
-    "cli": {"api", "auth", "base", "blobs", "catalog", "config", "http", "outbound", "repository", "runtime",
+    "demo": {"http", "base"},
+    "api": {"repository", "auth", "demo", "http", "transfer", "config", "runtime", "base"},
+    "cli": {"api", "auth", "base", "blobs", "catalog", "config", "demo", "http", "outbound", "repository", "runtime",
             "telemetry", "transfer"},
 }
 

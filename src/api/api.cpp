@@ -9,10 +9,11 @@
 
 #include "api/responses.h"
 #include "base/text.h"
+#include "http/client_address.h"
 
 namespace sluice::api {
 
-Api::Api(std::vector<Site> sites, repository::Repository& repository, const Clock& clock)
+Api::Api(std::vector<Site> sites, repository::Repository& repository, const Clock& clock, bool offers_demo)
     : sites_(std::move(sites)), repository_(repository), clock_(clock) {
   router_.add("POST", "/_matrix/media/v1/create", &Api::create);
   router_.add("POST", "/_matrix/media/r0/create", &Api::create_r0);
@@ -32,6 +33,12 @@ Api::Api(std::vector<Site> sites, repository::Repository& repository, const Cloc
   router_.add("GET HEAD", "/_matrix/media/{v}/config", &Api::media_config);
   router_.add("GET HEAD", "/_matrix/client/v1/media/config", &Api::media_config);
   router_.add("GET HEAD", "/health", &Api::health);
+
+  if (offers_demo) {
+    router_.add("GET HEAD", "/_sluice/demo", &Api::demo_asset);
+    router_.add("GET HEAD", "/_sluice/demo/{file}", &Api::demo_asset);
+    router_.add("GET HEAD", "/_sluice/demo/progress/{serverName}/{mediaId}", &Api::demo_arrival);
+  }
 }
 
 Task<http::Response> Api::handle(http::Exchange& exchange) {
@@ -81,12 +88,18 @@ auth::Credentials Api::credentials_of(const Call& call) {
     credentials.token = call.target.parameter("access_token").value_or("");
   }
   credentials.user_id = call.target.parameter("user_id").value_or("");
+  credentials.client_address = call.exchange.client_address();
+  credentials.client_network = http::network_of(credentials.client_address);
+  credentials.user_agent = call.exchange.head().field("User-Agent").value_or("");
   return credentials;
 }
 
 Task<Result<auth::Requester>> Api::identify(Call& call) {
   Result<auth::Requester> requester = co_await call.site.authenticator->identify(credentials_of(call));
-  if (requester) call.exchange.notes().user = requester->user;
+  if (requester) {
+    call.exchange.notes().user = requester->user;
+    call.exchange.notes().admin = requester->admin;
+  }
   co_return requester;
 }
 

@@ -24,8 +24,9 @@ struct Site {
 /// Matrix's paths. Reads a request, asks the repository, writes the answer. From any loop.
 class Api {
  public:
-  /// The first site is the default for hosts that nobody claims. `repository` must outlive the Api.
-  Api(std::vector<Site> sites, repository::Repository& repository, const Clock& clock);
+  /// The first site is the default for hosts that nobody claims. `repository` must outlive the Api. Without
+  /// `offers_demo` the demo's paths are as unknown as any other.
+  Api(std::vector<Site> sites, repository::Repository& repository, const Clock& clock, bool offers_demo = false);
 
   /// The handler of an http::Server.
   Task<http::Response> handle(http::Exchange& exchange);
@@ -59,6 +60,9 @@ class Api {
   // config.cpp
   Answer media_config(Call& call);
   Answer health(Call& call);
+  // demo.cpp
+  Answer demo_asset(Call& call);
+  Answer demo_arrival(Call& call);
 
   const Site& site_of(std::string_view host) const;
   Task<Result<auth::Requester>> identify(Call& call);

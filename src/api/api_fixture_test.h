@@ -97,7 +97,7 @@ class ApiTest : public repository::RepositoryTest {
  protected:
   // Made at the first use, so that a test may change the limits before.
   Api& api() {
-    if (!api_) api_ = std::make_unique<Api>(make_sites(), repository(), clock_);
+    if (!api_) api_ = std::make_unique<Api>(make_sites(), repository(), clock_, offers_demo_);
     return *api_;
   }
 
@@ -127,6 +127,7 @@ class ApiTest : public repository::RepositoryTest {
 
   static inline const std::pair<std::string, std::string> kBearer{"Authorization", "Bearer alice"};
 
+  bool offers_demo_ = false;
   AuthenticatorDouble* here_ = nullptr;   // of example.org
   AuthenticatorDouble* there_ = nullptr;  // of example.net:8448
 

@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,6 +33,8 @@ constexpr std::size_t kMaxTokenBytes = 4096;
 constexpr std::size_t kMaxUserIdBytes = 255;
 // Refusals live for seconds, so a small share of the entries is plenty for them.
 constexpr std::size_t kRefusedShare = 8;
+// A question takes milliseconds, so there is soon room again.
+constexpr std::chrono::milliseconds kCrowdedRetry = std::chrono::seconds(1);
 // A homeserver that is down is worth one line in the log now and then, not one for each request.
 constexpr std::chrono::milliseconds kComplaintInterval = std::chrono::seconds(10);
 
@@ -50,6 +54,7 @@ bool is_refusal(const Result<Requester>& answer) {
 // One question to the homeserver, and everyone who waits for its answer. It belongs to none of them: it has a
 // coroutine of its own, which ends whatever becomes of the one that began it.
 struct Flight {
+  std::string network;  // of the one that began it
   // Guarded by Questions::mutex.
   std::vector<std::shared_ptr<Signal>> waiting;
   std::optional<Result<Requester>> answer;
@@ -71,11 +76,21 @@ struct Questions {
   AnswerCache accepted;                                         // guarded by mutex
   AnswerCache refused;                                          // guarded by mutex; apart, as anybody can fill it
   std::map<AnswerCache::Key, std::shared_ptr<Flight>> flights;  // guarded by mutex; each has a request that waits
+  std::map<std::string, std::size_t> asking;                    // guarded by mutex; flights by network, none at zero
   SteadyTime next_complaint{};                                  // guarded by mutex
 
+  bool takes_off(const std::string& network);  // with the mutex held
   void land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at);
   void complain(std::string_view what, SteadyTime now);
 };
+
+bool Questions::takes_off(const std::string& network) {
+  if (network.empty()) return true;
+  std::size_t& count = asking[network];
+  if (count == kMaxQuestionsPerNetwork) return false;
+  ++count;
+  return true;
+}
 
 // Out of the air and into the cache under one lock: nobody can miss both, so nobody asks twice.
 void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at) {
@@ -90,6 +105,8 @@ void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Request
     }
     flight.answer = std::move(answer);
     flights.erase(key);
+    const auto share = asking.find(flight.network);
+    if (share != asking.end() && --share->second == 0) asking.erase(share);
     waiting.swap(flight.waiting);
   }
   for (const std::shared_ptr<Signal>& signal : waiting) signal->raise(Wake::kProgress);
@@ -112,10 +129,12 @@ class CachingAuthenticator final : public Authenticator {
   Task<Result<Requester>> identify(Credentials credentials) override;
 
  private:
+  Task<Result<Requester>> recognize(Credentials credentials);
   Task<Result<Requester>> ask_homeserver(Credentials credentials);
   static Task<void> fly(std::shared_ptr<Questions> questions, std::shared_ptr<Flight> flight, AnswerCache::Key key,
                         Credentials credentials, outbound::Client& client, const Clock& clock);
 
+  const std::set<std::string, std::less<>> admins_;
   std::map<Sha256Digest, Requester> static_tokens_;  // by the token's digest, so that no comparison leaks a token
   outbound::Client& client_;
   const Clock& clock_;
@@ -124,13 +143,22 @@ class CachingAuthenticator final : public Authenticator {
 
 CachingAuthenticator::CachingAuthenticator(const config::Homeserver& homeserver, const config::Config::Auth& limits,
                                            outbound::Client& client, const Clock& clock)
-    : client_(client), clock_(clock), questions_(std::make_shared<Questions>(homeserver, limits)) {
+    : admins_(homeserver.admins.begin(), homeserver.admins.end()),
+      client_(client),
+      clock_(clock),
+      questions_(std::make_shared<Questions>(homeserver, limits)) {
   for (const config::StaticToken& entry : homeserver.tokens) {
     static_tokens_[sha256(entry.token)] = Requester{.user = entry.user, .admin = entry.admin, .guest = false};
   }
 }
 
 Task<Result<Requester>> CachingAuthenticator::identify(Credentials credentials) {
+  Result<Requester> requester = co_await recognize(std::move(credentials));
+  if (requester && admins_.contains(requester->user)) requester->admin = true;
+  co_return requester;
+}
+
+Task<Result<Requester>> CachingAuthenticator::recognize(Credentials credentials) {
   if (credentials.token.empty()) co_return fail::with(401, "M_MISSING_TOKEN", "An access token is missing");
 
   const auto known = static_tokens_.find(sha256(credentials.token));
@@ -155,10 +183,17 @@ Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credent
     for (AnswerCache* cache : {&questions_->accepted, &questions_->refused}) {
       if (const auto* answer = cache->find(key, clock_.steady())) co_return *answer;
     }
-    std::shared_ptr<Flight>& slot = questions_->flights[key];
-    first = slot == nullptr;
-    if (first) slot = std::make_shared<Flight>();
-    flight = slot;
+    const auto found = questions_->flights.find(key);
+    first = found == questions_->flights.end();
+    if (first) {
+      if (!questions_->takes_off(credentials.client_network)) {
+        co_return fail::limit_exceeded("Too many unknown access tokens at once", kCrowdedRetry);
+      }
+      flight = std::make_shared<Flight>(credentials.client_network);
+      questions_->flights.emplace(key, flight);
+    } else {
+      flight = found->second;
+    }
     signal = std::make_shared<Signal>(Loop::current());
     flight->waiting.push_back(signal);
   }

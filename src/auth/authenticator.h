@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -27,7 +28,17 @@ struct Requester {
 struct Credentials {
   std::string token;
   std::string user_id;  // ?user_id= of application services; empty if absent
+  // Passed on with a question to the homeserver, which tells its users from where their sessions were used; else it
+  // would tell them of us. Empty: unknown.
+  std::string client_address;
+  std::string user_agent;
+  // Whose share of the questions this is. Empty: unknown, and not counted.
+  std::string client_network;
 };
+
+/// Far more than the new tokens that a household or an office brings at the same time, and a part of what `outbound`
+/// sends at once.
+inline constexpr std::size_t kMaxQuestionsPerNetwork = 16;
 
 /// Tells who is asking, for one homeserver: by its static tokens, then by the homeserver's
 /// `GET /_matrix/client/v3/account/whoami`, whose answers are cached for `auth.cache_age` and asked for once however
@@ -38,8 +49,11 @@ struct Credentials {
 /// homeserver that is down, slow or talks nonsense is 503 with Retry-After or 502, never a 401, and never cached.
 /// A user_id that can be none (over 255 bytes, control characters) is 400 M_INVALID_PARAM.
 ///
+/// A client network that has kMaxQuestionsPerNetwork questions under way gets 429 M_LIMIT_EXCEEDED for one more, so
+/// that nobody keeps others from asking by making tokens up.
+///
 /// A question to the homeserver belongs to none of the requests that wait for its answer. Whoami does not tell who is
-/// an admin: only static tokens can be.
+/// an admin: the configuration does, by token or by user.
 ///
 /// From any loop.
 class Authenticator {

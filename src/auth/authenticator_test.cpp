@@ -110,6 +110,15 @@ TEST_F(AuthenticatorTest, AsksTheHomeserver) {
   EXPECT_THAT(request.headers, testing::Contains(testing::Pair("Authorization", "Bearer t0k")));
 }
 
+TEST_F(AuthenticatorTest, KnowsAdminsByTheirNames) {
+  homeserver_.admins = {"@alice:example.org", "@bridge:example.org"};
+  EXPECT_TRUE(identify("t0k")->admin) << "asked";
+  EXPECT_TRUE(identify("t0k")->admin) << "remembered";
+  EXPECT_TRUE(identify("bridge")->admin) << "a static token";
+  client_.set_script([](const outbound::Request&) { return response(200, R"({"user_id": "@bob:example.org"})"); });
+  EXPECT_FALSE(identify("other")->admin);
+}
+
 TEST_F(AuthenticatorTest, AsksOnBehalfOfAnApplicationServicesUser) {
   client_.set_script([](const outbound::Request&) { return response(200, R"({"user_id": "@ghost_1:example.org"})"); });
   EXPECT_EQ(identify("as_token", "@ghost_1:example.org")->user, "@ghost_1:example.org");
@@ -306,6 +315,30 @@ TEST_F(SingleFlightTest, DifferentTokensDoNotWaitForEachOther) {
   client_.release();
   EXPECT_TRUE(held.get().answer);
   EXPECT_TRUE(other.get().answer);
+}
+
+TEST_F(SingleFlightTest, NobodyKeepsOthersFromAskingByMakingTokensUp) {
+  client_.hold();
+  const auto start_from = [this](const std::string& network, const std::string& token) {
+    return first_.start(identify_at_home(authenticator(), {.token = token, .user_id = "", .client_network = network}));
+  };
+  std::vector<std::future<Answered>> answers;
+  for (std::size_t i = 0; i < kMaxQuestionsPerNetwork; ++i) {
+    answers.push_back(start_from("192.0.2.7", "made up " + std::to_string(i)));
+  }
+  client_.await_count(kMaxQuestionsPerNetwork);
+  const Answered refused = start_from("192.0.2.7", "one more").get();
+  EXPECT_EQ(refused.answer.error().http_status, 429);
+  EXPECT_EQ(refused.answer.error().errcode, "M_LIMIT_EXCEEDED");
+  EXPECT_TRUE(start_from("192.0.2.7", "bridge").get().answer) << "whom it knows it need not ask for";
+
+  answers.push_back(start_from("192.0.2.7", "made up 0"));  // joins a question
+  answers.push_back(start_from("192.0.2.8", "another network"));
+  answers.push_back(start_from("", "of unknown origin"));
+  client_.await_count(kMaxQuestionsPerNetwork + 2);
+  client_.release();
+  for (std::future<Answered>& future : answers) EXPECT_TRUE(future.get().answer);
+  EXPECT_TRUE(start_from("192.0.2.7", "one more").get().answer) << "the share is free again";
 }
 
 // What was asked and is remembered for no time at all: every request asks or joins, from both loops, many times.

@@ -26,6 +26,8 @@ constexpr std::size_t kMaxJsonDepth = 8;
 constexpr std::size_t kMaxMessageBytes = 300;
 // Longer than any code in the specification; namespaced codes have room as well.
 constexpr std::size_t kMaxErrcodeBytes = 64;
+// Browsers' are about 150 bytes long.
+constexpr std::size_t kMaxUserAgentBytes = 512;
 // When to come back to a homeserver that is down.
 constexpr milliseconds kUnavailableRetry = std::chrono::seconds(5);
 // Bounds on what a rate-limiting homeserver may tell our clients, and what they are told when it names no time.
@@ -122,6 +124,11 @@ Failure pass_on(int status, const json::object& body) {
   return Failure(error);
 }
 
+bool is_fit_to_pass_on(std::string_view user_agent) {
+  return !user_agent.empty() && user_agent.size() <= kMaxUserAgentBytes && is_utf8(user_agent) &&
+         !has_control_characters(user_agent);
+}
+
 }  // namespace
 
 outbound::Request whoami_request(std::string_view client_api, milliseconds timeout, const Credentials& credentials) {
@@ -130,6 +137,8 @@ outbound::Request whoami_request(std::string_view client_api, milliseconds timeo
   if (!credentials.user_id.empty()) request.url += "?user_id=" + percent_encode(credentials.user_id);
   request.timeout = timeout;
   request.headers = {{"Authorization", "Bearer " + credentials.token}, {"Accept", "application/json"}};
+  if (!credentials.client_address.empty()) request.headers.emplace_back("X-Forwarded-For", credentials.client_address);
+  if (is_fit_to_pass_on(credentials.user_agent)) request.headers.emplace_back("User-Agent", credentials.user_agent);
   return request;
 }
 

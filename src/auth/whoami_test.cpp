@@ -39,6 +39,19 @@ TEST(WhoamiRequest, AsksTheClientApi) {
   EXPECT_THAT(request.headers, testing::Contains(testing::Pair("Authorization", "Bearer t0k")));
 }
 
+TEST(WhoamiRequest, TellsForWhomItAsks) {
+  const auto headers_for = [](std::string address, std::string user_agent) {
+    return whoami_request("http://hs", seconds(3), {"t", "", std::move(address), std::move(user_agent)}).headers;
+  };
+  EXPECT_THAT(headers_for("2001:db8::7", "Element/1.12 (ünï)"),
+              testing::IsSupersetOf({testing::Pair("X-Forwarded-For", "2001:db8::7"),
+                                     testing::Pair("User-Agent", "Element/1.12 (ünï)")}));
+  for (const std::string& unfit : {std::string(), std::string("a\tb"), std::string("\xff"), std::string(513, 'x')}) {
+    EXPECT_THAT(headers_for("", unfit), testing::Each(testing::Key(testing::AnyOf("Authorization", "Accept"))))
+        << unfit;
+  }
+}
+
 TEST(WhoamiRequest, EncodesTheUserAsked) {
   const outbound::Request request = whoami_request("http://hs", seconds(3), {"t", "@a&b=c/ü:example.org"});
   EXPECT_EQ(request.url, "http://hs/_matrix/client/v3/account/whoami?user_id=%40a%26b%3Dc%2F%C3%BC%3Aexample.org");

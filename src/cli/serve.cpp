@@ -14,6 +14,7 @@
 
 #include "api/api.h"
 #include "api/responses.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "blobs/folder_store.h"
 #include "catalog/sqlite_catalog.h"
@@ -172,7 +173,7 @@ class Service {
         loops_(config.http.threads > 0 ? config.http.threads : std::max(1u, std::thread::hardware_concurrency())),
         repository_(server_names(config), {config.uploads, config.downloads, upload_limit()}, *catalog_, *blobs_,
                     clock_, random_),
-        api_(make_sites(config, *client_, clock_), repository_, clock_),
+        api_(make_sites(config, *client_, clock_), repository_, clock_, config.demo),
         server_(
             server_options(config, config.listen, max_connections_), loops_.all(),
             [this](http::Exchange& exchange) { return api_.handle(exchange); }, api::error_response,
@@ -313,10 +314,14 @@ void print_welcome(const DefaultSetup& setup, const std::string& url, const std:
   // address by itself.
   const bool is_default_url = url == "http://" + config::Config().listen.to_string();
   const std::string server = is_default_url ? "" : " --server " + url;
+  const std::string demo = setup.config.demo
+                               ? fmt::format("{}/_sluice/demo#token={}", url, percent_encode(setup.token))
+                               : fmt::format("off; for a page in the browser: SLUICE_DEMO=true {} serve", program);
   fmt::print(R"(
 Sluice is running.
   base URL   {url}
   token      {token}   ({file})
+  demo       {demo}
 
 Try it: a download that begins before its upload. In a second terminal:
   export SLUICE_SERVER={url} SLUICE_TOKEN={token}
@@ -332,7 +337,7 @@ With Sluice's own client, in this folder:
 
 )",
              fmt::arg("url", url), fmt::arg("token", setup.token), fmt::arg("file", setup.token_file),
-             fmt::arg("program", program), fmt::arg("server", server));
+             fmt::arg("program", program), fmt::arg("server", server), fmt::arg("demo", demo));
   std::fflush(stdout);
 }
 

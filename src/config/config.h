@@ -33,6 +33,7 @@ struct Homeserver {
   std::vector<std::string> hosts;         // further Host headers that mean this homeserver; no ports
   std::optional<std::string> client_api;  // http(s) base URL without a trailing slash
   std::vector<StaticToken> tokens;
+  std::vector<std::string> admins;  // full user ids; whoami does not tell who is one
 };
 
 struct Rate {
@@ -97,6 +98,8 @@ struct Config {
   struct Metrics {
     std::optional<Endpoint> listen;  // absent: no metrics
   } metrics;
+
+  bool demo = false;  // whether the page under /_sluice/demo is there
 };
 
 /// One mistake in a configuration. `line` counts from 1; 0 when it came from the environment or concerns no line.

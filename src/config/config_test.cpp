@@ -55,6 +55,7 @@ http: {min_body_rate: 1kB, trusted_proxies: [10.0.0.0/8, "fd00::/8"]}
 log: {format: json, level: warn}
 shutdown_grace: 0
 metrics: {listen: localhost:0}
+demo: true
 )");
   EXPECT_EQ(config.listen, (Endpoint{"::1", 8090}));
   EXPECT_EQ(config.data_dir, "/var/lib/sluice");
@@ -87,6 +88,7 @@ metrics: {listen: localhost:0}
   EXPECT_EQ(config.log.level, LogLevel::kWarn);
   EXPECT_EQ(config.shutdown_grace, 0ms);
   EXPECT_EQ(config.metrics.listen, (Endpoint{"localhost", 0}));
+  EXPECT_TRUE(config.demo);
 }
 
 TEST(Config, KeepsTheDefaultsOfWhatIsNotNamed) {
@@ -96,6 +98,7 @@ TEST(Config, KeepsTheDefaultsOfWhatIsNotNamed) {
   EXPECT_EQ(config.downloads.frozen_since, std::nullopt);
   EXPECT_THAT(config.http.trusted_proxies, ElementsAre("127.0.0.0/8", "::1"));
   EXPECT_THAT(parsed(kMinimal + "http: {trusted_proxies: []}").http.trusted_proxies, IsEmpty());
+  EXPECT_FALSE(config.demo) << "what the world need not see is off";
 }
 
 TEST(Config, AHomeserverIsNeeded) {
@@ -266,6 +269,14 @@ TEST(Config, ChecksTokens) {
   // Two homeservers do not know each other's tokens.
   parsed(R"(homeservers: [{server_name: a, tokens: [{token: x, user: "@a:a"}]},
                           {server_name: b, tokens: [{token: x, user: "@a:b"}]}])");
+}
+
+TEST(Config, ChecksAdmins) {
+  EXPECT_THAT(parsed(R"(homeservers: [{server_name: a, admins: ["@root:a", "@ops:a"]}])").homeservers[0].admins,
+              ElementsAre("@root:a", "@ops:a"));
+  EXPECT_THAT(homeserver_mistake("admins: [root]"), HasSubstr("s.yaml:3: homeservers[0].admins[0]: must be a full"));
+  EXPECT_THAT(homeserver_mistake("admins: [\"@root:example.com\"]"),
+              HasSubstr("s.yaml:3: homeservers[0].admins[0]: must be a user of this homeserver, example.org"));
 }
 
 TEST(Config, ChecksWhatBelongsTogether) {

@@ -31,6 +31,11 @@ class Unique {
   std::map<std::string, std::string> keys_;
 };
 
+void check_user(const std::string& user, const Homeserver& homeserver, const std::string& key, Report& report) {
+  if (user.substr(user.find(':') + 1) == homeserver.server_name) return;
+  report.complain_once(key, fmt::format("must be a user of this homeserver, {}", printable(homeserver.server_name)));
+}
+
 void check_tokens(const Homeserver& homeserver, const std::string& key, Report& report) {
   Unique tokens(report, "is the same token as");
   for (std::size_t i = 0; i < homeserver.tokens.size(); ++i) {
@@ -46,9 +51,8 @@ void check_tokens(const Homeserver& homeserver, const std::string& key, Report& 
     tokens.add(token.token, element + ".token");
     if (token.user.empty()) {
       report.complain_once(element + ".user", "is missing; write the full user id whom the token stands for");
-    } else if (token.user.substr(token.user.find(':') + 1) != homeserver.server_name) {
-      report.complain_once(element + ".user",
-                           fmt::format("must be a user of this homeserver, {}", printable(homeserver.server_name)));
+    } else {
+      check_user(token.user, homeserver, element + ".user", report);
     }
   }
 }
@@ -71,6 +75,9 @@ void check_homeservers(const Config& config, Report& report) {
       names.add(to_lower(homeserver.hosts[j]), element_key(key + ".hosts", j));
     }
     check_tokens(homeserver, key, report);
+    for (std::size_t j = 0; j < homeserver.admins.size(); ++j) {
+      check_user(homeserver.admins[j], homeserver, element_key(key + ".admins", j), report);
+    }
   }
 }
 

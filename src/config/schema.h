@@ -27,6 +27,7 @@ void describe(Visitor&& visit, Homeserver& homeserver) {
   visit("hosts", homeserver.hosts, kHost);
   visit("client_api", homeserver.client_api, kClientApi);
   visit("tokens", homeserver.tokens);
+  visit("admins", homeserver.admins, kUserId);
 }
 
 template <class Visitor>
@@ -98,6 +99,7 @@ void describe(Visitor&& visit, Config& config) {
   visit("log", config.log);
   visit("shutdown_grace", config.shutdown_grace);
   visit("metrics", config.metrics);
+  visit("demo", config.demo);
 }
 
 /// A struct that has keys of its own.

@@ -34,6 +34,7 @@ class BodySink {
 /// What a handler has to tell about its exchange beyond HTTP, for logs and metrics. The texts are literals.
 struct Notes {
   std::string user;            // who asked; empty: nobody said
+  bool admin = false;          // is that an administrator
   std::string errcode;         // of a refusal
   std::string media;           // the mxc URI it is about
   std::string_view operation;  // "create", "upload", "download", ...

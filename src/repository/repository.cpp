@@ -16,8 +16,10 @@ constexpr std::string_view kDefaultContentType = "application/octet-stream";
 constexpr std::size_t kMaxContentTypeBytes = 255;
 constexpr std::size_t kMaxFilenameBytes = 1024;
 constexpr std::size_t kMediaIdRandomBytes = 24;  // 192 bits: cannot be guessed, never comes twice
-constexpr Milliseconds kCheckInterval{1000};     // anybody may ask for the health
-constexpr std::size_t kReapBatch = 1000;         // what one transaction removes, so that others wait briefly
+// An id expires in a day, but any upload that ends frees a place, and some clients do as they are told.
+constexpr Milliseconds kMaxPendingRetry = std::chrono::seconds(5);
+constexpr Milliseconds kCheckInterval{1000};  // anybody may ask for the health
+constexpr std::size_t kReapBatch = 1000;      // what one transaction removes, so that others wait briefly
 
 Result<> check_content_type(std::string_view content_type) {
   if (content_type.size() > kMaxContentTypeBytes || !is_utf8(content_type) || has_control_characters(content_type)) {
@@ -89,7 +91,9 @@ Task<Result<Created>> Repository::create(auth::Requester requester, std::string 
     const catalog::Reservation reservation{*mxc,         requester.user, now, now + limits_.uploads.unused_expiry,
                                            content_type, filename};
     if (Result<> added = catalog_.reserve(reservation, limits_.uploads.max_pending_per_user); !added) {
-      return std::unexpected(added.error());
+      Error error = added.error();
+      if (error.retry_after) error.retry_after = std::min(*error.retry_after, kMaxPendingRetry);
+      return std::unexpected(std::move(error));
     }
     return reservation.expires_at;
   });
@@ -218,6 +222,21 @@ Task<Result<Download>> Repository::open(DownloadRequest request, Caller& caller,
       if (woken.has(Wake::kProgress) || woken.has(Wake::kDeadline) || !caller.is_present()) break;
     }
   }
+}
+
+Task<Result<Arrival>> Repository::arrival(Mxc mxc) {
+  if (!is_local(mxc.server_name())) co_return no_such_media();
+  // In this order, as in `open`: what is not being received any more is in the catalog.
+  const WallTime now = clock_.now();
+  if (const auto transfer = transfers_.find(mxc)) {
+    co_return Arrival{Arrival::State::kReceiving, transfer->progress().readable, transfer->description().size};
+  }
+  const Result<Found> found = co_await look_pool_.run([&] { return look(mxc, false); });
+  if (!found) co_return std::unexpected(found.error());
+  const catalog::Record& record = found->record;
+  if (record.stored) co_return Arrival{Arrival::State::kStored, record.stored->size, record.stored->size};
+  if (!record.reservation || record.reservation->is_expired(now)) co_return no_such_media();
+  co_return Arrival{};
 }
 
 Task<> Repository::wait_for_byte(transfer::Follower& follower, std::uint64_t offset, DownloadRequest request,

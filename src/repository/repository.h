@@ -55,6 +55,14 @@ struct DownloadRequest {
   std::string client_network;  // for the limit of stalled downloads per address; empty: unknown
 };
 
+/// How far the content of an id has come.
+struct Arrival {
+  enum class State { kPending, kReceiving, kStored };
+  State state = State::kPending;
+  std::uint64_t received = 0;
+  std::optional<std::uint64_t> size;  // declared, or final; nothing: unknown
+};
+
 /// How long a download was stalled; filled in whatever becomes of it.
 struct WaitReport {
   bool was_stalled = false;
@@ -100,6 +108,9 @@ class Repository {
   /// is over: at `give_up_at`, when there is no place to wait, when waiting stops, or when the caller leaves. The
   /// caller looks at the follower's progress to see which.
   Task<> wait_for_byte(transfer::Follower& follower, std::uint64_t offset, DownloadRequest request, Caller& caller);
+
+  /// How far an id has come, without waiting, for somebody with a valid token. 404 for ids that are unknown or expired.
+  Task<Result<Arrival>> arrival(Mxc mxc);
 
   /// Removes expired reservations for good. They have stopped counting long before.
   Task<Result<std::size_t>> reap();

@@ -67,6 +67,7 @@ std::string text_line(const http::ExchangeReport& report) {
                                  report.method.empty() ? "-" : printable(report.method), printable_path(report.path),
                                  report.status, report.bytes_received, report.bytes_sent, report.duration.count());
   if (!notes.user.empty()) line += " user=" + printable(notes.user);
+  if (notes.admin) line += " admin";
   if (!notes.outcome.empty()) line += fmt::format(" {}", notes.outcome);
   if (!notes.errcode.empty()) line += " " + printable(notes.errcode);
   if (notes.was_stalled) line += fmt::format(" waited_ms={}", notes.waited.count());
@@ -88,6 +89,7 @@ std::string json_line(const http::ExchangeReport& report) {
   line["duration_ms"] = report.duration.count();
   line["completed"] = report.completed;
   if (!notes.user.empty()) line["user"] = printable(notes.user);
+  if (notes.admin) line["admin"] = true;
   if (!notes.operation.empty()) line["operation"] = notes.operation;
   if (!notes.outcome.empty()) line["outcome"] = notes.outcome;
   if (!notes.errcode.empty()) line["errcode"] = printable(notes.errcode);
@@ -114,7 +116,9 @@ std::string request_line(const http::ExchangeReport& report, config::LogFormat f
 }
 
 void log_exchange(const http::ExchangeReport& report, config::LogFormat format) {
-  const auto level = report.notes.operation == "health" ? spdlog::level::debug : spdlog::level::info;
+  // Asked again and again by programs; nobody reads a log for them.
+  const bool is_routine = report.notes.operation == "health" || report.notes.operation == "progress";
+  const auto level = is_routine ? spdlog::level::debug : spdlog::level::info;
   if (spdlog::should_log(level)) spdlog::log(level, "{}", request_line(report, format));
 }
 

@@ -75,6 +75,15 @@ TEST_F(RequestLogTest, TellsWhatTheHandlerNoted) {
   EXPECT_EQ(line.at("completed"), false);
 }
 
+TEST_F(RequestLogTest, MarksAdmins) {
+  notes_ = {.user = "@root:example.org", .admin = true};
+  EXPECT_THAT(text(), testing::EndsWith(" user=@root:example.org admin"));
+  EXPECT_EQ(json().at("admin"), true);
+  notes_.admin = false;
+  EXPECT_THAT(text(), testing::EndsWith(" user=@root:example.org"));
+  EXPECT_FALSE(json().contains("admin"));
+}
+
 TEST_F(RequestLogTest, HasAPlaceForAMethodThatCouldNotBeRead) {
   method_ = path_ = "";
   EXPECT_EQ(text(), "1f-7 192.0.2.1 -  200 in=10 out=2048 ms=42");
@@ -158,10 +167,12 @@ TEST_F(LogTest, LeavesOutWhatIsBelowItsLevel) {
   EXPECT_THAT(lines, HasSubstr("of our own"));
 }
 
-TEST_F(LogTest, KeepsTheChatterOfHealthChecksForDebugging) {
-  notes_.operation = "health";
-  EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), Not(HasSubstr("1f-7")));
-  EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kDebug}), HasSubstr("1f-7"));
+TEST_F(LogTest, KeepsTheChatterOfProgramsForDebugging) {
+  for (const std::string_view routine : {"health", "progress"}) {
+    notes_.operation = routine;
+    EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), Not(HasSubstr("1f-7")));
+    EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kDebug}), HasSubstr("1f-7"));
+  }
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import video
 from client import AUTHED, LiveUpload, create, download_path
+from drawing import label, page
 from harness import ALICE, BINARY, REPOSITORY, Server
 
 
@@ -53,20 +54,6 @@ def measure(live, folder):
     return Measured(uploaded - began, player.arrivals[0] - began, player.arrivals[-1] - began, len(frames))
 
 
-# The drawing. Colours that carry on white and on black; text and lines follow the reader's scheme.
-
-STYLE = """
-    .ink { fill: #1f2328 } .soft { fill: #59636e } .line { stroke: #d1d9e0 } .panel { fill: #ffffff }
-    .upload { fill: #8c959f } .wait { fill: url(#hatch) } .hatch { stroke: #afb8c1 } .play { fill: #1a7f6e }
-    .mark { fill: #bc4c00 } .marked { stroke: #bc4c00 }
-    text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-    .title { font-size: 17px; font-weight: 600 } .name { font-weight: 600 } .small { font-size: 12px }
-    @media (prefers-color-scheme: dark) {
-      .ink { fill: #f0f6fc } .soft { fill: #9198a1 } .line { stroke: #3d444d } .panel { fill: #0d1117 }
-      .upload { fill: #656c76 } .hatch { stroke: #515962 } .play { fill: #2da58f }
-      .mark { fill: #f0883e } .marked { stroke: #f0883e }
-    }"""
-
 WIDTH, LEFT, RIGHT, TOP = 860, 180, 40, 92
 BAR, ROW, GROUP = 22, 34, 124
 
@@ -84,11 +71,7 @@ def draw(stored, live, megabytes):
         return f'<rect class="{kind}" x="{x(start)}" y="{y}" width="{max(1.0, round((end - start) * scale, 1))}" ' \
                f'height="{BAR}" rx="4"/>'
 
-    def label(at, y, text, kind="ink", anchor="start"):
-        return f'<text class="{kind}" x="{at}" y="{y}" text-anchor="{anchor}">{text}</text>'
-
     parts = [
-        f'<rect class="panel" width="{WIDTH}" height="{height}" rx="10"/>',
         label(24, 36, "A download that begins before its upload ends", "ink title"),
         label(24, 58, f"A video of {megabytes:.0f} MB is uploaded at its own pace; a player waits at the other end. "
                       "Measured times.", "soft")]
@@ -120,18 +103,9 @@ def draw(stored, live, megabytes):
         parts.append(f'<rect class="{kind}" x="{at}" y="{y - 11}" width="22" height="13" rx="3"/>')
         parts.append(label(at + 30, y, text, "soft small"))
 
-    body = "\n  ".join(parts)
     title = (f"First frame after {stored.first_frame:.1f} seconds with store and forward, "
              f"after {live.first_frame:.1f} seconds live; the upload takes {live.uploaded:.1f} seconds.")
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img">
-  <title>{title}</title>
-  <style>{STYLE}
-  </style>
-  <defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
-    <line class="hatch" x1="0" y1="0" x2="0" y2="7" stroke-width="3"/></pattern></defs>
-  {body}
-</svg>
-"""
+    return page(WIDTH, height, title, parts)
 
 
 def table(stored, live):
