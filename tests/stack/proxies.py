@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reverse proxies, each with the configuration that deploy/ ships. Only addresses and TLS are replaced."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from harness import REPOSITORY, clean_environment, seconds, wait_until
+from ports import free_port
+
+DEPLOY = REPOSITORY / "deploy"
+KINDS = ("nginx", "caddy", "haproxy")
+SYNAPSE = "127.0.0.1:8008"
+SLUICE = "127.0.0.1:8090"
+
+NGINX_MAIN = """
+{user}
+daemon off;
+worker_processes 1;
+pid {directory}/pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  client_body_temp_path {directory}/body;
+  proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi;
+  scgi_temp_path {directory}/scgi;
+{shipped}
+}}
+"""
+
+
+def replaced(text, pattern, replacement):
+    """Every match replaced; a pattern that fits nothing means that the shipped file has become another."""
+    changed, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
+    assert count, f"nothing in the shipped configuration looks like {pattern}"
+    return changed
+
+
+class Proxy:
+    """One proxy process on loopback, without TLS, in front of Synapse and Sluice."""
+
+    def __init__(self, kind, directory, synapse_port, sluice_port):
+        self.kind = kind
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True)
+        self.port = free_port()
+        self.log_file = self.directory / "log"
+        self.process = None
+        self.command = getattr(self, "_" + kind)(synapse_port, sluice_port)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def address(self):
+        return ("127.0.0.1", self.port)
+
+    def _shipped(self, name, synapse_port, sluice_port):
+        text = (DEPLOY / name).read_text()
+        text = replaced(text, re.escape(SYNAPSE), f"127.0.0.1:{synapse_port}")
+        return replaced(text, re.escape(SLUICE), f"127.0.0.1:{sluice_port}")
+
+    def _write(self, name, text):
+        (self.directory / name).write_text(text)
+        return str(self.directory / name)
+
+    def _nginx(self, *ports):
+        text = self._shipped("nginx/matrix.conf", *ports)
+        text = replaced(text, r"^\s*ssl_.*;.*\n", "")
+        text = replaced(text, r"^\s*listen \[::\].*;.*\n", "")
+        text = replaced(text, r"^(\s*)listen 443 .*;", rf"\1listen 127.0.0.1:{self.port};")
+        user = "user root;" if os.getuid() == 0 else ""
+        main = NGINX_MAIN.format(directory=self.directory, user=user, shipped=text)
+        return ["nginx", "-p", str(self.directory), "-e", "stderr", "-c", self._write("nginx.conf", main)]
+
+    def _caddy(self, *ports):
+        text = self._shipped("caddy/Caddyfile", *ports)
+        text = replaced(text, r"^matrix\.example\.org\S* \{", f"http://127.0.0.1:{self.port} {{")
+        options = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n"
+        file = self._write("Caddyfile", options + text)
+        return ["caddy", "run", "--adapter", "caddyfile", "--config", file]
+
+    def _haproxy(self, *ports):
+        text = self._shipped("haproxy/haproxy.cfg", *ports)
+        text = replaced(text, r"^(\s*)bind .*ssl.*$", rf"\1bind 127.0.0.1:{self.port}")
+        return ["haproxy", "-db", "-f", self._write("haproxy.cfg", text)]
+
+    def start(self):
+        environment = clean_environment({"HOME": str(self.directory), "XDG_DATA_HOME": str(self.directory)})
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(self.command, cwd=self.directory, env=environment, stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
+        wait_until(self._accepts, f"{self.kind} to listen", timeout=20)
+        return self
+
+    def _accepts(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.kind} ended with {self.process.returncode}:\n{self.log_file.read_text()}")
+        with contextlib.suppress(OSError), socket.create_connection(self.address, timeout=1):
+            return True
+        return False
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(seconds(10))
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
