@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 import client  # noqa: E402
 from harness import BINARY, Server  # noqa: E402
 from stack import Stack, sluice_beside  # noqa: E402
-from synapse import Synapse  # noqa: E402
+from homeserver import Synapse  # noqa: E402
 
 
 def pytest_sessionstart(session):

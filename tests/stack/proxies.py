@@ -44,10 +44,14 @@ def replaced(text, pattern, replacement):
 
 
 class Proxy:
-    """One proxy process on loopback, without TLS, in front of Synapse and Sluice."""
+    """One proxy process on loopback, without TLS, in front of Synapse and Sluice.
 
-    def __init__(self, kind, directory, synapse_port, sluice_port):
+    `change` changes the text once more, as the comments in the shipped file tell an administrator to.
+    """
+
+    def __init__(self, kind, directory, synapse_port, sluice_port, change=None):
         self.kind = kind
+        self._change = change or (lambda text: text)
         self.directory = Path(directory)
         self.directory.mkdir(parents=True)
         self.port = free_port()
@@ -69,7 +73,7 @@ class Proxy:
         return replaced(text, re.escape(SLUICE), f"127.0.0.1:{sluice_port}")
 
     def _write(self, name, text):
-        (self.directory / name).write_text(text)
+        (self.directory / name).write_text(self._change(text))
         return str(self.directory / name)
 
     def _nginx(self, *ports):
@@ -83,8 +87,8 @@ class Proxy:
 
     def _caddy(self, *ports):
         text = self._shipped("caddy/Caddyfile", *ports)
-        text = replaced(text, r"^matrix\.example\.org\S* \{", f"http://127.0.0.1:{self.port} {{")
-        options = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n"
+        text = replaced(text, r"^matrix\.example\.org\S* \{", f"http://:{self.port} {{\n\tbind 127.0.0.1")
+        options = "{\n\tadmin off\n\tauto_https off\n}\n"
         file = self._write("Caddyfile", options + text)
         return ["caddy", "run", "--adapter", "caddyfile", "--config", file]
 

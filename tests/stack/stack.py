@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness import Server
 from proxies import Proxy
-from synapse import SERVER_NAME, Synapse
+from homeserver import SERVER_NAME, Synapse
 
 __all__ = ["SERVER_NAME", "Stack", "sluice_beside"]
 

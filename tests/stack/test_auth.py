@@ -10,7 +10,7 @@ import pytest
 import client
 from client import LiveUpload, Reader, request, request_bytes
 from harness import seconds, wait_until
-from synapse import MatrixError
+from homeserver import MatrixError
 
 CONFIG = "/_matrix/client/v1/media/config"  # needs a token and does nothing else
 WHOAMI = "/_matrix/client/v3/account/whoami"

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What deploy/ ships, read only: that it says what the program needs. tests/stack runs it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+UNIT = DEPLOY / "systemd" / "sluice.service"
+NGINX = DEPLOY / "nginx" / "matrix.conf"
+CADDY = DEPLOY / "caddy" / "Caddyfile"
+HAPROXY = DEPLOY / "haproxy" / "haproxy.cfg"
+PROXIES = [NGINX, CADDY, HAPROXY]
+DOCKER = DEPLOY / "docker"
+PAGES = [ROOT / "docs" / name for name in ("install.md", "reverse-proxy.md", "homeserver.md")]
+
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def in_seconds(text):
+    number, unit = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text).groups()
+    return int(number) * UNITS[unit]
+
+
+def defaults():
+    """Each key of the configuration with its default, from the page that the program's own tests hold to be complete."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    return dict(re.findall(r"^\| `([\w.\[\]]+)` \| ?`?([^`|]*?)`? ?\|", text, re.MULTILINE))
+
+
+def default_seconds(key):
+    return in_seconds(defaults()[key])
+
+
+def values(path, name):
+    """Every value that the proxy's configuration gives to a directive; comments do not count."""
+    lines = [line.split(" #")[0].strip().rstrip(";") for line in path.read_text().splitlines()]
+    return [line[len(name):].strip() for line in lines if re.match(re.escape(name) + r"(\s|$)", line)]
+
+
+def tool(name):
+    """A program of the machine, or of the environment that ./dev test --stack makes."""
+    found = shutil.which(name, path=f"{ROOT / 'build/stack/venv/bin'}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+# ---- The proxies ----
+
+
+@pytest.mark.parametrize("path", PROXIES, ids=lambda path: path.parent.name)
+def test_a_proxy_names_both_servers_where_they_listen_by_default(path):
+    text = path.read_text()
+    assert defaults()["listen"] == "127.0.0.1:8090"
+    for name in ("127.0.0.1:8090", "127.0.0.1:8008", "matrix.example.org", "/_matrix/media/", "/_matrix/client/v1/media/"):
+        assert name in text, name
+
+
+@pytest.mark.parametrize("path, names", [
+    (NGINX, ["proxy_read_timeout", "proxy_send_timeout", "client_body_timeout", "send_timeout"]),
+    (HAPROXY, ["timeout client", "timeout server"]),
+], ids=["nginx", "haproxy"])
+def test_a_proxy_is_more_patient_than_sluice(path, names):
+    patience = max(map(default_seconds, ["downloads.max_wait", "http.body_timeout", "http.write_timeout"]))
+    for name in names:
+        assert values(path, name), name
+        assert all(in_seconds(value) > patience for value in values(path, name)), name
+
+
+@pytest.mark.parametrize("path, name", [(NGINX, "keepalive_timeout"), (CADDY, "keepalive")], ids=["nginx", "caddy"])
+def test_a_proxy_closes_its_idle_connections_first(path, name):
+    [told] = values(path, name)
+    assert in_seconds(told) < default_seconds("http.idle_timeout")
+
+
+def test_nginx_holds_nothing_back():
+    for name, value in {"proxy_request_buffering": "off", "proxy_buffering": "off", "gzip": "off",
+                        "client_max_body_size": "0", "proxy_http_version": "1.1"}.items():
+        assert values(NGINX, name) == [value], name
+    assert values(NGINX, "proxy_set_header X-Forwarded-For") == ["$remote_addr"]
+    assert all("/" not in target.removeprefix("http://") for target in values(NGINX, "proxy_pass"))  # no URI
+
+
+def test_haproxy_replaces_what_a_client_claims():
+    assert values(HAPROXY, "http-request set-header X-Forwarded-For") == ["%[src]"]
+    assert not values(HAPROXY, "option forwardfor")
+    assert not values(HAPROXY, "option http-buffer-request")
+
+
+def test_caddy_does_not_keep_the_places_of_those_who_left():
+    assert values(CADDY, "flush_interval") == ["1ms"]
+    assert not values(CADDY, "request_buffers") and not values(CADDY, "buffer_requests")
+
+
+@pytest.mark.parametrize("path", PROXIES, ids=lambda path: path.parent.name)
+def test_new_media_is_told_by_the_length_of_its_id(path):
+    source = (ROOT / "src/repository/repository.cpp").read_text()
+    random_bytes = int(re.search(r"kMediaIdRandomBytes = (\d+)", source)[1])
+    characters = -(-random_bytes * 4 // 3)
+    lengths = set(re.findall(r"\[A-Za-z0-9_-\]\{(\d+)\}", path.read_text()))
+    assert lengths == {str(characters)}
+
+
+def test_caddy_reads_its_file():
+    caddy = tool("caddy")
+    told = run(caddy, "adapt", "--adapter", "caddyfile", "--config", str(CADDY))
+    assert told.returncode == 0, told.stderr
+    assert run(caddy, "fmt", str(CADDY)).stdout == CADDY.read_text()
+
+
+# ---- systemd ----
+
+SANDBOX = """DynamicUser=yes NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateDevices=yes PrivateTmp=yes
+    MemoryDenyWriteExecute=yes CapabilityBoundingSet= StateDirectory=sluice StateDirectoryMode=0700 UMask=0077
+    LoadCredential=sluice.yaml:/etc/sluice/sluice.yaml EnvironmentFile=-/etc/sluice/secrets.env
+    SystemCallFilter=@system-service""".split()
+
+
+def unit_values(name):
+    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", SANDBOX)
+def test_the_unit_has(line):
+    assert line in UNIT.read_text().splitlines()
+
+
+def test_the_unit_lets_transfers_finish():
+    assert in_seconds(unit_values("TimeoutStopSec")[0]) > default_seconds("shutdown_grace") + 5  # cut connections: 5 s
+
+
+def test_the_unit_lets_sluice_speak_to_the_network_and_nothing_else():
+    assert unit_values("RestrictAddressFamilies") == ["AF_INET AF_INET6 AF_UNIX"]
+
+
+def test_systemd_understands_the_unit(tmp_path):
+    analyze = tool("systemd-analyze")
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/usr/local/bin/sluice", "/bin/true"))  # it has to exist
+    told = run(analyze, "verify", "--man=no", str(copy))
+    assert (told.returncode, told.stdout + told.stderr) == (0, "")
+
+
+def test_the_unit_is_exposed_little():
+    told = run(tool("systemd-analyze"), "security", "--offline=true", "--threshold=14", "--no-pager", str(UNIT))
+    level = re.search(r"exposure level for sluice\.service: (\d+\.\d)", told.stdout)
+    assert level, told
+    assert float(level[1]) < 1.5 and told.returncode == 0, told.stdout
+
+
+# ---- Containers ----
+
+
+def test_the_image_runs_as_nobody_and_says_how_it_is():
+    text = (DOCKER / "Dockerfile").read_text()
+    assert re.search(r"^USER [1-9]", text, re.MULTILINE)
+    for instruction in ("HEALTHCHECK", "VOLUME /var/lib/sluice", "EXPOSE 8090", "COPY --from=build"):
+        assert instruction in text, instruction
+    assert "/health" in text and "curl " not in text
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
+def test_what_is_not_run_says_so(name):
+    assert "not run" in "".join((DOCKER / name).read_text().splitlines()[:2])
+
+
+def test_containers_get_as_long_to_stop_as_the_unit():
+    grace = re.search(r"stop_grace_period: (\w+)", (DOCKER / "compose.yaml").read_text())[1]
+    assert in_seconds(grace) == in_seconds(unit_values("TimeoutStopSec")[0])
+
+
+def test_hadolint_likes_the_dockerfile():
+    told = run(tool("hadolint"), "--no-color", str(DOCKER / "Dockerfile"))
+    assert told.returncode == 0, told.stdout
+
+
+def test_yamllint_likes_the_compose_file():
+    rules = "{extends: default, rules: {line-length: {max: 160}, document-start: disable}}"
+    told = run(tool("yamllint"), "-s", "-d", rules, str(DOCKER / "compose.yaml"))
+    assert told.returncode == 0, told.stdout
+
+
+# ---- The pages about it ----
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_keys_that_exist(page):
+    sections = {key.split(".")[0] for key in defaults() if "." in key}
+    named = set(re.findall(rf"`((?:{'|'.join(map(re.escape, sections))})\.\w+)\b", page.read_text()))
+    assert named <= set(defaults()), named - set(defaults())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_links_to_what_is_there(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+        if "://" in target:
+            continue
+        file = (page.parent / target) if target else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], anchor
