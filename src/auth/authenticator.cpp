@@ -33,7 +33,7 @@ constexpr std::size_t kMaxTokenBytes = 4096;
 constexpr std::size_t kMaxUserIdBytes = 255;
 // Refusals live for seconds, so a small share of the entries is plenty for them.
 constexpr std::size_t kRefusedShare = 8;
-// A question takes milliseconds, so there is soon room again.
+// While the homeserver answers, there is soon room again.
 constexpr std::chrono::milliseconds kCrowdedRetry = std::chrono::seconds(1);
 // A homeserver that is down is worth one line in the log now and then, not one for each request.
 constexpr std::chrono::milliseconds kComplaintInterval = std::chrono::seconds(10);
@@ -79,12 +79,12 @@ struct Questions {
   std::map<std::string, std::size_t> asking;                    // guarded by mutex; flights by network, none at zero
   SteadyTime next_complaint{};                                  // guarded by mutex
 
-  bool takes_off(const std::string& network);  // with the mutex held
+  bool admit(const std::string& network);  // one more question; with the mutex held
   void land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at);
   void complain(std::string_view what, SteadyTime now);
 };
 
-bool Questions::takes_off(const std::string& network) {
+bool Questions::admit(const std::string& network) {
   if (network.empty()) return true;
   std::size_t& count = asking[network];
   if (count == kMaxQuestionsPerNetwork) return false;
@@ -186,7 +186,7 @@ Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credent
     const auto found = questions_->flights.find(key);
     first = found == questions_->flights.end();
     if (first) {
-      if (!questions_->takes_off(credentials.client_network)) {
+      if (!questions_->admit(credentials.client_network)) {
         co_return fail::limit_exceeded("Too many unknown access tokens at once", kCrowdedRetry);
       }
       flight = std::make_shared<Flight>(credentials.client_network);

@@ -36,9 +36,9 @@ struct Credentials {
   std::string client_network;
 };
 
-/// Far more than the new tokens that a household or an office brings at the same time, and a part of what `outbound`
-/// sends at once.
-inline constexpr std::size_t kMaxQuestionsPerNetwork = 16;
+/// A bridge asks once for each of its users, and many of them may speak at once after a restart; `outbound` holds
+/// four times as many.
+inline constexpr std::size_t kMaxQuestionsPerNetwork = 256;
 
 /// Tells who is asking, for one homeserver: by its static tokens, then by the homeserver's
 /// `GET /_matrix/client/v3/account/whoami`, whose answers are cached for `auth.cache_age` and asked for once however

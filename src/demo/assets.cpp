@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <string>
-#include <vector>
 
 #include "base/sha256.h"
 #include "http/range.h"
@@ -18,15 +17,6 @@ constexpr std::string_view kContentSecurityPolicy =
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-std::string entity_tag(const Asset& asset) {
-  static const std::vector<std::string> tags = [] {
-    std::vector<std::string> made;
-    for (const Asset& each : assets()) made.push_back(fmt::format("\"{}\"", sha256(each.text).to_hex().substr(0, 32)));
-    return made;
-  }();
-  return tags[static_cast<std::size_t>(&asset - assets().data())];
-}
-
 }  // namespace
 
 std::optional<http::Response> respond(std::string_view name, std::string_view if_none_match) {
@@ -34,7 +24,7 @@ std::optional<http::Response> respond(std::string_view name, std::string_view if
   const auto found = name.empty() ? assets().begin() : std::ranges::find_if(assets(), is_named);
   if (found == assets().end()) return std::nullopt;
   http::Response response;
-  std::string tag = entity_tag(*found);
+  std::string tag = fmt::format("\"{}\"", sha256(found->text).to_hex().substr(0, 32));
   const bool is_known = http::matches_any_etag(if_none_match, tag);
   response.with("Content-Type", std::string(found->content_type))
       .with("Cache-Control", "no-cache")  // a new version is seen at once

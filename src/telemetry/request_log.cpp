@@ -116,8 +116,9 @@ std::string request_line(const http::ExchangeReport& report, config::LogFormat f
 }
 
 void log_exchange(const http::ExchangeReport& report, config::LogFormat format) {
-  // Asked again and again by programs; nobody reads a log for them.
-  const bool is_routine = report.notes.operation == "health" || report.notes.operation == "progress";
+  // Asked again and again by programs; nobody reads a log for them. But who guesses tokens leaves a line.
+  const bool is_routine =
+      report.notes.operation == "health" || (report.notes.operation == "progress" && report.status < 400);
   const auto level = is_routine ? spdlog::level::debug : spdlog::level::info;
   if (spdlog::should_log(level)) spdlog::log(level, "{}", request_line(report, format));
 }

@@ -29,7 +29,7 @@ class RequestLogTest : public ::testing::Test {
             .client_address = "192.0.2.1",
             .method = method_,
             .path = path_,
-            .status = 200,
+            .status = status_,
             .completed = completed_,
             .bytes_received = 10,
             .bytes_sent = 2048,
@@ -41,6 +41,7 @@ class RequestLogTest : public ::testing::Test {
 
   std::string method_ = "GET";
   std::string path_ = "/_matrix/media/v3/download/example.org/id";
+  int status_ = 200;
   bool completed_ = true;
   http::Notes notes_;
 };
@@ -173,6 +174,8 @@ TEST_F(LogTest, KeepsTheChatterOfProgramsForDebugging) {
     EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), Not(HasSubstr("1f-7")));
     EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kDebug}), HasSubstr("1f-7"));
   }
+  status_ = 401;
+  EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), HasSubstr("1f-7"));
 }
 
 }  // namespace

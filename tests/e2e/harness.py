@@ -280,8 +280,8 @@ class Server:
         if not self.alive:
             raise AssertionError(f"the server died with {self.process.returncode}:\n{self.log()[-5000:]}")
         wait_until(lambda: not self.spool_files(), f"an empty spool; it holds {self.spool_files()}", timeout=5)
-        # A connection to a homeserver may be kept open for the next question.
-        outbound = 8 if any("client_api" in homeserver for homeserver in self.config["homeservers"]) else 0
+        # As many connections to a homeserver may be kept for the next questions as were open at once.
+        outbound = 64 if any("client_api" in homeserver for homeserver in self.config["homeservers"]) else 0
         allowed = {"socket": self.baseline["socket"] + outbound, "file": self.baseline["file"]}
         try:
             wait_until(lambda: all(self.descriptors()[kind] <= allowed[kind] for kind in allowed),

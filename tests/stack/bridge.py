@@ -43,11 +43,13 @@ def file_content(number):
         :FILE_BYTES]
 
 
-async def remote_file(number):
-    """The bytes of a file, as fast as the remote network has them."""
+async def remote_file(number, may_end):
+    """The bytes of a file, as fast as the remote network has them; the last of them not before it may end."""
     content, began = file_content(number), time.monotonic()
     for at in range(0, len(content), SLICE_BYTES):
         await asyncio.sleep(began + at / LINK_BYTES_PER_SECOND - time.monotonic())
+        if at + SLICE_BYTES >= len(content):
+            await may_end.wait()
         yield content[at:at + SLICE_BYTES]
 
 
@@ -95,8 +97,9 @@ class Run:
 class Bridge:
     """The remote friend is a ghost; what it says is sent by the library's own calls."""
 
-    def __init__(self, stack, directory):
+    def __init__(self, stack, directory, may_end):
         self.stack = stack
+        self.may_end = may_end
         log = logging.getLogger("mau")
         log.setLevel(logging.ERROR)
         self.service = AppService(
@@ -106,8 +109,10 @@ class Bridge:
         self.friend = None
         self.room = None
 
-    async def start(self, user_id):
+    async def start(self):
         await self.service.start("127.0.0.1", self.stack.bridge.port)
+
+    async def invite(self, user_id):
         self.friend = self.service.intent.user(UserID(f"@bridge_friend:{self.stack.server_name}"))
         self.room = await self.friend.create_room(invitees=[UserID(user_id)])
 
@@ -135,7 +140,7 @@ class Bridge:
 
     async def _upload(self, message, now, **options):
         async def content():
-            async for piece in remote_file(message.number):
+            async for piece in remote_file(message.number, self.may_end):
                 yield piece
             message.uploaded = now()
 
@@ -155,8 +160,9 @@ class Bridge:
 class Watcher:
     """Syncs, notes what it sees and downloads every file as soon as it sees its event."""
 
-    def __init__(self, stack, user, directory):
+    def __init__(self, stack, user, directory, may_end):
         self.directory = Path(directory)
+        self.may_end = may_end
         self.client = AsyncClient(stack.url, user.user_id, device_id=user.device_id,
                                   config=AsyncClientConfig(encryption_enabled=False, store_sync_tokens=False))
         self.client.access_token = user.access_token
@@ -175,16 +181,21 @@ class Watcher:
             message.seen = now()
             run.order.append(message.number)
             if isinstance(event, RoomMessageMedia):
-                self.downloads.append(asyncio.create_task(self._download(message, event.url, now)))
+                self.downloads.append(asyncio.create_task(self._download(run, message, event.url, now)))
+            self._look_whether_all_has_begun(run)
 
         self.client.add_event_callback(note, RoomMessage)
         while len(run.order) < MESSAGES:
             await self.client.sync(timeout=5000)
         await asyncio.gather(*self.downloads)
 
-    async def _download(self, message, mxc, now):
+    def _look_whether_all_has_begun(self, run):
+        if len(run.order) == MESSAGES and all(message.first_byte is not None for message in run.files):
+            self.may_end.set()
+
+    async def _download(self, run, message, mxc, now):
         path = self.directory / f"{message.number}.bin"
-        looking = asyncio.create_task(self._note_first_byte(message, path, now))
+        looking = asyncio.create_task(self._note_first_byte(run, message, path, now))
         try:
             answer = await self.client.download(mxc, save_to=path)
             message.downloaded = now()
@@ -194,21 +205,28 @@ class Watcher:
         assert isinstance(answer, DiskDownloadResponse), answer
         message.digest = hashlib.sha256(path.read_bytes()).hexdigest()
 
-    async def _note_first_byte(self, message, path, now):
+    async def _note_first_byte(self, run, message, path, now):
         while not (path.exists() and path.stat().st_size):
             await asyncio.sleep(0.005)
         message.first_byte = now()
+        self._look_whether_all_has_begun(run)
 
     async def close(self):
         await self.client.close()
 
 
-async def _run(stack, way, user, directory):
-    bridge = Bridge(stack, directory)
-    watcher = Watcher(stack, user, directory)
+async def _run(stack, way, user, directory, holds_ends):
+    may_end = asyncio.Event()
+    if not holds_ends:
+        may_end.set()
     run = Run(way, [Message(number) for number in range(MESSAGES)])
-    try:
-        await bridge.start(user.user_id)
+    async with contextlib.AsyncExitStack() as at_the_end:
+        bridge = Bridge(stack, directory, may_end)
+        await bridge.start()
+        at_the_end.push_async_callback(bridge.stop)
+        watcher = Watcher(stack, user, directory, may_end)
+        at_the_end.push_async_callback(watcher.close)
+        await bridge.invite(user.user_id)
         await watcher.join(bridge.room)
         began = time.monotonic()
 
@@ -218,14 +236,14 @@ async def _run(stack, way, user, directory):
         async with asyncio.timeout(seconds(90)), asyncio.TaskGroup() as group:
             group.create_task(watcher.watch(run, now))
             group.create_task(bridge.carry(way, run, now))
-    finally:
-        await watcher.close()
-        with contextlib.suppress(AttributeError):
-            await bridge.stop()
     return run
 
 
-def run_bridge(stack, way, user, directory):
-    """One run; the files are in `directory` afterwards."""
+def run_bridge(stack, way, user, directory, holds_ends=False):
+    """One run; the files are in `directory` afterwards.
+
+    With `holds_ends` no file comes to its end before the user has seen all messages and the first byte of each file. A
+    run that ends has shown then that nobody waits for a file; its times say nothing.
+    """
     Path(directory).mkdir(parents=True, exist_ok=True)
-    return asyncio.run(_run(stack, way, user, directory))
+    return asyncio.run(_run(stack, way, user, directory, holds_ends))

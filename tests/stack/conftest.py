@@ -30,8 +30,12 @@ def synapse(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory, synapse):
-    with Stack(tmp_path_factory.mktemp("stack"), synapse=synapse, demo=True) as running:
+    with Stack(synapse, tmp_path_factory.mktemp("stack"), demo=True) as running:
         yield running
+        client.close_everything()
+        running.sluice.check_clean()
+        log = running.sluice.log()
+        assert not [token for token in synapse.tokens() if token in log], "the log holds a token"
 
 
 @pytest.fixture
@@ -47,11 +51,14 @@ def start_sluice(tmp_path, synapse):
 
     yield start
     client.close_everything()
-    for running in own:
-        if running in Server.running:
-            running.check_clean()
-            running.stop()
-        running.discard()
+    try:
+        for running in own:
+            if running in Server.running:
+                running.check_clean()
+                running.stop()
+    finally:
+        for running in own:
+            running.discard()
 
 
 @pytest.fixture(autouse=True)

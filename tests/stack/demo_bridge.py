@@ -16,6 +16,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 from bridge import FILE_BYTES, LARGE, LINK_BYTES_PER_SECOND, MESSAGES, WAYS, run_bridge  # noqa: E402
 from drawing import label, page  # noqa: E402
 from harness import REPOSITORY  # noqa: E402
+from homeserver import Synapse  # noqa: E402
 from stack import Stack  # noqa: E402
 
 NAMES = {
@@ -93,8 +94,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs/bridge.svg")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "stack") as stack:
-        runs = [run_bridge(stack, way, stack.user(f"watcher_{way}"), Path(folder) / way) for way in WAYS]
+    with tempfile.TemporaryDirectory() as folder:
+        synapse = Synapse(Path(folder) / "synapse").start()
+        try:
+            with Stack(synapse, Path(folder) / "stack") as stack:
+                runs = [run_bridge(stack, way, stack.user(f"watcher_{way}"), Path(folder) / way) for way in WAYS]
+        finally:
+            synapse.stop()
     arguments.output.write_text(draw(runs))
     print(table(runs))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import clean_environment, seconds, wait_until
-from ports import free_port
+from processes import ends_with_us, free_port
 
 SERVER_NAME = "stack.test"
 REGISTRATION_SECRET = "only the tests register by this"
@@ -144,9 +144,13 @@ class Synapse:
             subprocess.run([*command, "--generate-keys"], cwd=self.directory, env=clean_environment(), check=True,
                            capture_output=True)
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.directory, env=clean_environment(), stdout=log,
-                                            stderr=log, stdin=subprocess.DEVNULL)
-        wait_until(self.answers, "Synapse to answer", timeout=60)
+            self.process = subprocess.Popen(ends_with_us(command), cwd=self.directory, env=clean_environment(),
+                                            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            wait_until(self.answers, "Synapse to answer", timeout=60)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def answers(self):
@@ -191,10 +195,11 @@ class Synapse:
         return [(method, urllib.parse.urlsplit(path).path) for method, path, agent in found
                 if user_agent is None or agent.startswith(user_agent)]
 
-    def whoami_count(self):
-        return sum(path.endswith("/account/whoami") for _, path in self.requests())
-
     # Users
+
+    def tokens(self):
+        """Those that it has handed out by `user`, and the bridge's."""
+        return [self.bridge.as_token, *(user.access_token for user in self._users.values())]
 
     def call(self, method, path, token=None, body=None, **options):
         return call(self.url, method, path, token, body, **options)

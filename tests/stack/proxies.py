@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from harness import REPOSITORY, clean_environment, seconds, wait_until
-from ports import free_port
+from processes import ends_with_us, free_port
 
 DEPLOY = REPOSITORY / "deploy"
 KINDS = ("nginx", "caddy", "haproxy")
@@ -100,9 +100,13 @@ class Proxy:
     def start(self):
         environment = clean_environment({"HOME": str(self.directory), "XDG_DATA_HOME": str(self.directory)})
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(self.command, cwd=self.directory, env=environment, stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL)
-        wait_until(self._accepts, f"{self.kind} to listen", timeout=20)
+            self.process = subprocess.Popen(ends_with_us(self.command), cwd=self.directory, env=environment,
+                                            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            wait_until(self._accepts, f"{self.kind} to listen", timeout=20)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def _accepts(self):

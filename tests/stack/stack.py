@@ -3,54 +3,42 @@
 
 from pathlib import Path
 
-from harness import Server
+from harness import BINARY, Server
+from homeserver import SERVER_NAME
+from processes import ends_with_us
 from proxies import Proxy
-from homeserver import SERVER_NAME, Synapse
-
-__all__ = ["SERVER_NAME", "Stack", "sluice_beside"]
 
 
 def sluice_beside(synapse, directory, **overrides):
     """A running Sluice that asks `synapse` who is asking."""
+    directory = Path(directory)
     homeserver = {"server_name": SERVER_NAME, "client_api": synapse.url, **overrides.pop("homeserver", {})}
-    return Server(directory, homeservers=[homeserver], **overrides).start()
+    command = ends_with_us([str(BINARY), "serve", "--config", str(directory / "sluice.yaml")])
+    return Server(directory, command=lambda: command, homeservers=[homeserver], **overrides).start()
 
 
 class Stack:
-    """Everything at once. What clients use as the homeserver's address is `url`."""
+    """Everything at once, beside a Synapse that runs. What clients use as the homeserver's address is `url`."""
 
-    def __init__(self, directory, proxy="nginx", synapse=None, **overrides):
-        self.directory = Path(directory)
+    def __init__(self, synapse, directory, proxy="nginx", **overrides):
         self.server_name = SERVER_NAME
-        self.synapse = synapse or Synapse(self.directory / "synapse")
-        self._overrides = overrides
-        self._kind = proxy
-        self.sluice = None
-        self.proxy = None
-
-    def start(self):
+        self.synapse = synapse
+        self.sluice = sluice_beside(synapse, Path(directory) / "sluice", **overrides)
         try:
-            if self.synapse.process is None:
-                self.synapse.start()
-            self.sluice = sluice_beside(self.synapse, self.directory / "sluice", **self._overrides)
-            self.proxy = Proxy(self._kind, self.directory / self._kind, self.synapse.port, self.sluice.port).start()
+            self.proxy = Proxy(proxy, Path(directory) / proxy, synapse.port, self.sluice.port).start()
         except BaseException:
-            self.stop()
+            self.sluice.discard()
             raise
-        return self
-
-    def stop(self):
-        if self.proxy is not None:
-            self.proxy.stop()
-        if self.sluice is not None and self.sluice.alive:
-            self.sluice.stop()
-        self.synapse.stop()
 
     def __enter__(self):
-        return self.start()
+        return self
 
     def __exit__(self, *_):
-        self.stop()
+        try:
+            self.proxy.stop()
+            self.sluice.stop()
+        finally:
+            self.sluice.discard()
 
     @property
     def url(self):

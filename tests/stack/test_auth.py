@@ -10,7 +10,7 @@ import pytest
 import client
 from client import LiveUpload, Reader, request, request_bytes
 from harness import seconds, wait_until
-from homeserver import MatrixError
+from homeserver import SERVER_NAME, MatrixError, Synapse
 
 CONFIG = "/_matrix/client/v1/media/config"  # needs a token and does nothing else
 WHOAMI = "/_matrix/client/v3/account/whoami"
@@ -153,6 +153,21 @@ def test_an_application_service_acts_for_its_users_and_no_others(stack):
         assert answer.json()["error"] == told.value.body["error"]
 
 
+def test_a_hundred_users_of_one_bridge_come_at_once(start_sluice, synapse):
+    """All from its one address, and each of them is a question of its own."""
+    sluice, token = start_sluice(), synapse.bridge.as_token
+    ghosts = [f"bridge_{fresh()}" for _ in range(100)]
+    client.in_parallel(len(ghosts), lambda i: synapse.call(
+        "POST", "/_matrix/client/v3/register", token,
+        {"type": "m.login.application_service", "username": ghosts[i], "inhibit_login": True}))
+
+    def ask_as(ghost):
+        path = CONFIG + client.query_of({"user_id": f"@{ghost}:{SERVER_NAME}"})
+        return request(sluice, "GET", path, token=token, headers={"X-Forwarded-For": "203.0.113.9"}).status
+
+    assert client.in_parallel(len(ghosts), lambda i: ask_as(ghosts[i])) == [200] * len(ghosts)
+
+
 def test_admins_are_those_of_the_configuration(start_sluice, synapse):
     root, user = synapse.user("root", admin=True), synapse.user(fresh())
     sluice = start_sluice(homeserver={"admins": [root.user_id]})
@@ -188,7 +203,9 @@ def test_nothing_but_whoami_is_asked(start_sluice, synapse):
     assert client.get(sluice, mxc, token=user.access_token, headers=headers).body == b"bytes"
     client.get(sluice, mxc, token="syt_unknown", headers=headers).is_error(401, "M_UNKNOWN_TOKEN")
     assert set(synapse.requests(agent)) == {("GET", WHOAMI)}
-    assert set(synapse.requests("sluice/")) <= {("GET", WHOAMI)}, "for those who name no agent of theirs"
+    before = synapse.requests("sluice/")
+    assert ask(sluice, token_of(synapse, user)).status == 200
+    assert synapse.requests("sluice/") == [*before, ("GET", WHOAMI)], "for those who name no agent of theirs"
 
 
 def test_the_homeserver_learns_where_a_session_was_used(start_sluice, synapse):
@@ -202,6 +219,7 @@ def test_the_homeserver_learns_where_a_session_was_used(start_sluice, synapse):
         return next(d for d in devices if d["device_id"] == login["device_id"]).get("last_seen_ip")
 
     wait_until(lambda: last_seen() == "203.0.113.9", "the client's address in its list of sessions")
+    assert ("GET", WHOAMI) in synapse.requests("Phone/1.0")
 
 
 # ---- a homeserver that has a bad day ----
@@ -248,29 +266,18 @@ def expect_unavailable(server, token):
     return answer
 
 
-def test_a_homeserver_that_hangs(impatient, synapse):
+@pytest.mark.parametrize("goes, comes_back", [(Synapse.pause, Synapse.resume), (Synapse.stop, Synapse.start)],
+                         ids=["hangs", "is_down"])
+def test_a_homeserver_that_gives_no_answer(impatient, synapse, goes, comes_back):
     user = synapse.user(fresh())
     transfers = Transfers(impatient, user.access_token)
     impatient.wait_stalled(1)
-    synapse.pause()
+    goes(synapse)
     wait_until(lambda: ask(impatient, user.access_token).status == 503, "the remembered answer to be too old")
     answer = expect_unavailable(impatient, "syt_never_seen")
     assert answer.seconds < seconds(3), "its timeout, not the client's"
     transfers.finish()
-    synapse.resume()
-    wait_until(lambda: ask(impatient, user.access_token).status == 200, "service to return", timeout=30)
-    transfers.fill_the_other()
-
-
-def test_a_homeserver_that_is_down_and_starts_again(impatient, synapse):
-    user = synapse.user(fresh())
-    transfers = Transfers(impatient, user.access_token)
-    impatient.wait_stalled(1)
-    synapse.stop()
-    wait_until(lambda: ask(impatient, user.access_token).status == 503, "the remembered answer to be too old")
-    expect_unavailable(impatient, "syt_never_seen")
-    transfers.finish()
-    synapse.start()
+    comes_back(synapse)
     wait_until(lambda: ask(impatient, user.access_token).status == 200, "service to return", timeout=30)
     transfers.fill_the_other()
 
@@ -299,8 +306,8 @@ def test_a_restart_in_the_middle_of_an_upload_goes_unnoticed(impatient, synapse)
     assert client.get(impatient, mxc, token=user.access_token).body == b"u" * 200_000
 
 
-def test_remembered_tokens_work_while_the_homeserver_restarts(start_sluice, synapse):
-    """With the default cache age a short restart is not felt by those who are there."""
+def test_remembered_tokens_work_while_the_homeserver_hangs(start_sluice, synapse):
+    """With the default cache age a short pause is not felt by those who are there."""
     sluice = start_sluice()
     token = token_of(synapse, synapse.user(fresh()))
     assert ask(sluice, token).status == 200

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Client libraries that nobody here wrote use Sluice as they would any homeserver. See docs/clients.md."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import re
 import threading
 import urllib.parse
+import uuid
 
 import pytest
 from client import LiveUpload, Reader, create, get, put
@@ -41,7 +43,7 @@ PERSISTENT = kinds_that(lambda facts: facts.retries)
 
 
 class Clients:
-    """Running clients of one server, each a user of its own; started when they are wanted."""
+    """Running clients of one server, each kind a user of its own; started when they are wanted."""
 
     def __init__(self, url, stack, **options):
         self.url = url
@@ -52,8 +54,8 @@ class Clients:
     def user(self, kind):
         return self.stack.user("client_" + kind.replace("-", "_"))
 
-    def another(self, kind, **options):
-        return Client(kind, self.url, self.user(kind), **{**self.options, **options})
+    def another(self, kind, user=None, **options):
+        return Client(kind, self.url, user or self.user(kind), **{**self.options, **options})
 
     def __getitem__(self, kind):
         if kind not in self.running or not self.running[kind].is_usable:
@@ -89,20 +91,18 @@ class Strict:
 def strict(stack, tmp_path_factory):
     """A second Sluice beside the same Synapse, behind a second nginx: small limits, no patience, no cache of tokens."""
     directory = tmp_path_factory.mktemp("strict")
-    sluice = sluice_beside(stack.synapse, directory / "sluice", downloads={"default_wait": "300ms"},
-                           uploads={"max_size": "1MiB", "max_pending_per_user": 2},
-                           auth={"cache_age": "0s", "refusal_cache_age": "0s"})
-    proxy = Proxy("nginx", directory / "nginx", stack.synapse.port, sluice.port)
-    try:
+    with contextlib.ExitStack() as at_the_end:  # the last comes first, and all of them whatever one of them finds
+        sluice = sluice_beside(stack.synapse, directory / "sluice", downloads={"default_wait": "300ms"},
+                               uploads={"max_size": "1MiB", "max_pending_per_user": 2},
+                               auth={"cache_age": "0s", "refusal_cache_age": "0s"})
+        at_the_end.callback(sluice.discard)
+        at_the_end.callback(sluice.stop)
+        at_the_end.callback(sluice.check_clean)
+        proxy = Proxy("nginx", directory / "nginx", stack.synapse.port, sluice.port)
+        at_the_end.callback(proxy.stop)
         running = Clients(proxy.start().url, stack, retries=False)
+        at_the_end.callback(running.close_all)
         yield Strict(sluice, proxy, running)
-        running.close_all()
-        proxy.stop()
-        sluice.check_clean()
-        sluice.stop()
-    finally:
-        proxy.stop()
-        sluice.discard()
 
 
 def sha256(path):
@@ -128,6 +128,12 @@ def name_in(response):
 def other(stack):
     """Somebody who uploads and downloads by hand, so that the test decides when each byte goes."""
     return stack.user("by_hand")
+
+
+@pytest.fixture
+def newcomer(stack):
+    """A user of this test alone: what a failed test leaves pending takes no place of another's few."""
+    return stack.user(f"newcomer_{uuid.uuid4().hex[:8]}")
 
 
 # Whole files
@@ -194,8 +200,8 @@ def big_file(tmp_path_factory):
 @pytest.mark.parametrize("kind", ALL)
 def test_a_big_file(clients, kind, big_file, tmp_path):
     copy = tmp_path / "copy"
-    mxc = clients[kind].do("upload", timeout=15, file=big_file, name="big.bin", type="application/octet-stream")["mxc"]
-    clients[kind].do("download", timeout=15, mxc=mxc, to=copy)
+    mxc = clients[kind].do("upload", file=big_file, name="big.bin", type="application/octet-stream")["mxc"]
+    clients[kind].do("download", mxc=mxc, to=copy)
     assert sha256(copy) == sha256(big_file)
     copy.unlink()
 
@@ -352,14 +358,13 @@ def test_too_large(strict, kind, size, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ASYNC)
-def test_filled_with_too_much(strict, kind, tmp_path):
-    client = strict.clients[kind]
-    token = strict.clients.user(kind).access_token
-    mxc = client.do("create")["mxc"]
+def test_filled_with_too_much(strict, newcomer, kind, tmp_path):
     source = written(tmp_path / "source", bytes(20 * MIB))
-    refused(client, 413, "M_TOO_LARGE", "fill", mxc=mxc, file=source, name="x", type="text/plain")
+    with strict.clients.another(kind, newcomer) as client:
+        mxc = client.do("create")["mxc"]
+        refused(client, 413, "M_TOO_LARGE", "fill", mxc=mxc, file=source, name="x", type="text/plain")
     source.unlink()
-    assert put(strict.proxy, mxc, b"x", token=token).status == 200, "the id is still free"
+    assert put(strict.proxy, mxc, b"x", token=newcomer.access_token).status == 200, "the id is still free"
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -382,22 +387,21 @@ def test_a_token_that_is_no_longer_known(stack, strict, kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ASYNC)
-def test_filled_twice(strict, kind, tmp_path):
-    client = strict.clients[kind]
-    fill = {"do": "fill", "file": written(tmp_path / "source", b"x"), "name": "x", "type": "text/plain",
-            "mxc": client.do("create")["mxc"]}
-    client.do(**fill)
-    refused(client, 409, "M_CANNOT_OVERWRITE_MEDIA", **fill)
+def test_filled_twice(strict, newcomer, kind, tmp_path):
+    with strict.clients.another(kind, newcomer) as client:
+        fill = {"do": "fill", "file": written(tmp_path / "source", b"x"), "name": "x", "type": "text/plain",
+                "mxc": client.do("create")["mxc"]}
+        client.do(**fill)
+        refused(client, 409, "M_CANNOT_OVERWRITE_MEDIA", **fill)
 
 
 @pytest.mark.parametrize("kind", ASYNC)
-def test_too_many_pending(strict, kind):
-    client = strict.clients[kind]
-    pending = [client.do("create")["mxc"] for _ in range(2)]
-    refused(client, 429, "M_LIMIT_EXCEEDED", "create")
-    for mxc in pending:
-        put(strict.proxy, mxc, b"x", token=strict.clients.user(kind).access_token)
-    put(strict.proxy, client.do("create")["mxc"], b"x", token=strict.clients.user(kind).access_token)
+def test_too_many_pending(strict, newcomer, kind):
+    with strict.clients.another(kind, newcomer) as client:
+        pending = [client.do("create")["mxc"] for _ in range(2)]
+        refused(client, 429, "M_LIMIT_EXCEEDED", "create")
+        assert put(strict.proxy, pending[0], b"x", token=newcomer.access_token).status == 200
+        client.do("create")
 
 
 def refusals(strict, errcode):
@@ -405,34 +409,32 @@ def refusals(strict, errcode):
 
 
 @pytest.mark.parametrize("kind", PERSISTENT)
-def test_whoever_has_too_many_pending_soon_tries_again(strict, kind):
+def test_whoever_has_too_many_pending_soon_tries_again(strict, newcomer, kind):
     """An id may be filled at any moment, so a client that obeys Retry-After must not be sent away for long."""
-    token = strict.clients.user(kind).access_token
+    token = newcomer.access_token
     pending = [create(strict.proxy, token=token) for _ in range(2)]
     before = refusals(strict, "M_LIMIT_EXCEEDED")
-    with strict.clients.another(kind, retries=True) as client:
+    with strict.clients.another(kind, newcomer, retries=True) as client:
         client.begin("create")
         wait_until(lambda: refusals(strict, "M_LIMIT_EXCEEDED") > before, "a refusal")
-        for mxc in pending:
-            put(strict.proxy, mxc, b"x", token=token)
-        put(strict.proxy, client.answer(timeout=8)["mxc"], b"x", token=token)
+        assert put(strict.proxy, pending[0], b"x", token=token).status == 200
+        client.answer(timeout=8)
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_never_uploaded(strict, other, kind, tmp_path):
-    mxc = create(strict.proxy, token=other.access_token)
+def test_never_uploaded(strict, newcomer, kind, tmp_path):
+    mxc = create(strict.proxy, token=newcomer.access_token)
     refused(strict.clients[kind], 504, "M_NOT_YET_UPLOADED", "download", mxc=mxc, to=tmp_path / "copy")
-    put(strict.proxy, mxc, b"x", token=other.access_token)
 
 
 @pytest.mark.parametrize("kind", PERSISTENT)
-def test_not_yet_uploaded_is_asked_again(strict, other, kind, tmp_path):
-    mxc = create(strict.proxy, token=other.access_token)
+def test_not_yet_uploaded_is_asked_again(strict, newcomer, kind, tmp_path):
+    mxc = create(strict.proxy, token=newcomer.access_token)
     before = refusals(strict, "M_NOT_YET_UPLOADED")
     with strict.clients.another(kind, retries=True) as client:
         client.begin("download", mxc=mxc, to=tmp_path / "copy")
         wait_until(lambda: refusals(strict, "M_NOT_YET_UPLOADED") > before, "a refusal")
-        put(strict.proxy, mxc, b"late", token=other.access_token)
+        assert put(strict.proxy, mxc, b"late", token=newcomer.access_token).status == 200
         client.answer()
     assert (tmp_path / "copy").read_bytes() == b"late"
 

@@ -4,9 +4,11 @@
 # npm and go. What has not changed since the last time is left as it is.
 set -euo pipefail
 sources=$(cd "$(dirname "$0")" && pwd)
+toolchains=$sources/../requirements.txt
 build=$(cd "${1:?usage: build.sh BUILD_DIR}" && pwd)
 PATH="$build/venv/bin:$PATH:$HOME/.cargo/bin"
 CARGO_MINIMUM=1.93
+CARGO_SECONDS=900
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 
@@ -23,7 +25,7 @@ build_node() {
   local folder=$build/node
   mkdir -p "$folder"
   cp "$sources"/node/*.mjs "$folder"
-  is_new "$folder" "$sources"/node/package*.json || return 0
+  is_new "$folder" "$sources"/node/package*.json "$toolchains" || return 0
   say "installing the npm clients"
   cp "$sources"/node/package*.json "$folder"
   # No scripts: the only one downloads a crypto library that no test needs.
@@ -34,11 +36,18 @@ build_node() {
 build_go() {
   local folder=$build/go
   mkdir -p "$folder"
-  is_new "$folder" "$sources"/go/* || return 0
+  is_new "$folder" "$sources"/go/* "$toolchains" || return 0
   say "building the Go client"
   cp "$sources"/go/* "$folder"
   (cd "$folder" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o client .)
   made "$folder"
+}
+
+# leave_out FOLDER WHY: the tests of that client are reported as skipped
+leave_out() {
+  say "leaving out the client in $1: $2"
+  rm -f "$1/client" "$1/stamp"
+  printf '%s\n' "$2" >"$1/left_out"
 }
 
 build_rust() {
@@ -46,9 +55,7 @@ build_rust() {
   mkdir -p "$folder/src"
   version=$(cargo --version 2>/dev/null | cut -d' ' -f2) || version=
   if [ "$(printf '%s\n' "$CARGO_MINIMUM" "${version:-0}" | sort -V | head -n1)" != "$CARGO_MINIMUM" ]; then
-    say "leaving out the Rust client: it needs cargo $CARGO_MINIMUM, here is ${version:-none}"
-    rm -f "$folder/client" "$folder/stamp"
-    printf 'needs cargo %s, here is %s\n' "$CARGO_MINIMUM" "${version:-none}" >"$folder/left_out"
+    leave_out "$folder" "needs cargo $CARGO_MINIMUM, here is ${version:-none}"
     return 0
   fi
   rm -f "$folder/left_out"
@@ -58,7 +65,11 @@ build_rust() {
   cp "$sources/rust/src/main.rs" "$folder/src"
   # Outside of BUILD_DIR, as ccache does: a fresh clone need not build the library again.
   local target=${XDG_CACHE_HOME:-$HOME/.cache}/sluice/rust-client
-  CARGO_TARGET_DIR=$target cargo build --quiet --manifest-path "$folder/Cargo.toml"
+  # What the library itself needs is not pinned, and it is large: neither may stand in the way of the other clients.
+  if ! CARGO_TARGET_DIR=$target timeout "$CARGO_SECONDS" cargo build --quiet --manifest-path "$folder/Cargo.toml"; then
+    leave_out "$folder" "cargo could not build it within $((CARGO_SECONDS / 60)) minutes"
+    return 0
+  fi
   cp "$target/debug/rust_client" "$folder/client"
   made "$folder"
 }
