@@ -36,8 +36,9 @@ int main(int argc, char** argv) {
   auto* put_command = app.add_subcommand("put", "Create an MXC URI, print it at once, then upload");
   put_command->add_option("file", put_options.file, "What to upload; - is standard input")->required();
   put_command->add_option("--server", put_options.server, "Base URL; else SLUICE_SERVER, else http://127.0.0.1:8090");
-  put_command->add_option("--token", put_options.token,
-                          "Access token; else SLUICE_TOKEN, else, on this machine, ./sluice-data/token");
+  put_command->add_option(
+      "--token", put_options.token,
+      "Access token; else SLUICE_TOKEN, else, on this machine, token in SLUICE_DATA_DIR or ./sluice-data");
   put_command->add_option("--type", put_options.content_type, "Content type; else guessed from the file's name");
   put_command->add_option("--name", put_options.filename, "File name to tell; else the file's own");
   put_command->add_flag("--quiet,-q", put_options.quiet, "No progress");
@@ -48,8 +49,9 @@ int main(int argc, char** argv) {
   get_command->add_option("-o,--output", get_options.output,
                           "Where to; - is standard output; else the media's own name");
   get_command->add_option("--server", get_options.server, "Base URL; else SLUICE_SERVER, else http://127.0.0.1:8090");
-  get_command->add_option("--token", get_options.token,
-                          "Access token; else SLUICE_TOKEN, else, on this machine, ./sluice-data/token");
+  get_command->add_option(
+      "--token", get_options.token,
+      "Access token; else SLUICE_TOKEN, else, on this machine, token in SLUICE_DATA_DIR or ./sluice-data");
   get_command->add_flag("--quiet,-q", get_options.quiet, "No progress");
   get_command->add_option_function<std::string>(
       "--wait",

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "auth/answer_cache.h"
+#include "auth/turns.h"
 #include "auth/whoami.h"
 #include "base/sha256.h"
 #include "base/text.h"
@@ -54,7 +55,6 @@ bool is_refusal(const Result<Requester>& answer) {
 // One question to the homeserver, and everyone who waits for its answer. It belongs to none of them: it has a
 // coroutine of its own, which ends whatever becomes of the one that began it.
 struct Flight {
-  std::string network;  // of the one that began it
   // Guarded by Questions::mutex.
   std::vector<std::shared_ptr<Signal>> waiting;
   std::optional<Result<Requester>> answer;
@@ -62,35 +62,27 @@ struct Flight {
 
 // What all loops share. Each flight holds it too, so it lasts until the last of them has landed.
 struct Questions {
-  Questions(const config::Homeserver& homeserver, const config::Config::Auth& the_limits)
+  Questions(const config::Homeserver& homeserver, const config::Config::Auth& the_limits, const Clock& clock)
       : server_name(homeserver.server_name),
         client_api(homeserver.client_api.value_or("")),
         limits(the_limits),
+        turns(kMaxQuestionsUnderWay, kMaxQuestionsWaiting, clock),
         accepted(the_limits.cache_entries),
         refused(std::max<std::size_t>(the_limits.cache_entries / kRefusedShare, 16)) {}
 
   const std::string server_name;
   const std::string client_api;  // empty: nobody to ask
   const config::Config::Auth limits;
+  Turns turns;
   std::mutex mutex;
   AnswerCache accepted;                                         // guarded by mutex
   AnswerCache refused;                                          // guarded by mutex; apart, as anybody can fill it
   std::map<AnswerCache::Key, std::shared_ptr<Flight>> flights;  // guarded by mutex; each has a request that waits
-  std::map<std::string, std::size_t> asking;                    // guarded by mutex; flights by network, none at zero
   SteadyTime next_complaint{};                                  // guarded by mutex
 
-  bool admit(const std::string& network);  // one more question; with the mutex held
   void land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at);
   void complain(std::string_view what, SteadyTime now);
 };
-
-bool Questions::admit(const std::string& network) {
-  if (network.empty()) return true;
-  std::size_t& count = asking[network];
-  if (count == kMaxQuestionsPerNetwork) return false;
-  ++count;
-  return true;
-}
 
 // Out of the air and into the cache under one lock: nobody can miss both, so nobody asks twice.
 void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at) {
@@ -105,8 +97,6 @@ void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Request
     }
     flight.answer = std::move(answer);
     flights.erase(key);
-    const auto share = asking.find(flight.network);
-    if (share != asking.end() && --share->second == 0) asking.erase(share);
     waiting.swap(flight.waiting);
   }
   for (const std::shared_ptr<Signal>& signal : waiting) signal->raise(Wake::kProgress);
@@ -133,6 +123,8 @@ class CachingAuthenticator final : public Authenticator {
   Task<Result<Requester>> ask_homeserver(Credentials credentials);
   static Task<void> fly(std::shared_ptr<Questions> questions, std::shared_ptr<Flight> flight, AnswerCache::Key key,
                         Credentials credentials, outbound::Client& client, const Clock& clock);
+  static Task<Result<Requester>> ask(Questions& questions, const Credentials& credentials, outbound::Client& client,
+                                     const Clock& clock);
 
   const std::set<std::string, std::less<>> admins_;
   std::map<Sha256Digest, Requester> static_tokens_;  // by the token's digest, so that no comparison leaks a token
@@ -146,7 +138,7 @@ CachingAuthenticator::CachingAuthenticator(const config::Homeserver& homeserver,
     : admins_(homeserver.admins.begin(), homeserver.admins.end()),
       client_(client),
       clock_(clock),
-      questions_(std::make_shared<Questions>(homeserver, limits)) {
+      questions_(std::make_shared<Questions>(homeserver, limits, clock)) {
   for (const config::StaticToken& entry : homeserver.tokens) {
     static_tokens_[sha256(entry.token)] = Requester{.user = entry.user, .admin = entry.admin, .guest = false};
   }
@@ -183,17 +175,10 @@ Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credent
     for (AnswerCache* cache : {&questions_->accepted, &questions_->refused}) {
       if (const auto* answer = cache->find(key, clock_.steady())) co_return *answer;
     }
-    const auto found = questions_->flights.find(key);
-    first = found == questions_->flights.end();
-    if (first) {
-      if (!questions_->admit(credentials.client_network)) {
-        co_return fail::limit_exceeded("Too many unknown access tokens at once", kCrowdedRetry);
-      }
-      flight = std::make_shared<Flight>(credentials.client_network);
-      questions_->flights.emplace(key, flight);
-    } else {
-      flight = found->second;
-    }
+    std::shared_ptr<Flight>& slot = questions_->flights[key];
+    first = slot == nullptr;
+    if (first) slot = std::make_shared<Flight>();
+    flight = slot;
     signal = std::make_shared<Signal>(Loop::current());
     flight->waiting.push_back(signal);
   }
@@ -209,20 +194,40 @@ Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credent
 Task<void> CachingAuthenticator::fly(std::shared_ptr<Questions> questions, std::shared_ptr<Flight> flight,
                                      AnswerCache::Key key, Credentials credentials, outbound::Client& client,
                                      const Clock& clock) {
-  const SteadyTime asked_at = clock.steady();
-  Result<Requester> answer = fail::internal("The homeserver could not be asked");
-  try {
-    const auto outcome =
-        co_await client.get(whoami_request(questions->client_api, questions->limits.timeout, credentials));
-    answer = read_whoami(outcome, questions->server_name);
-    if (!answer && answer.error().http_status >= 500) {
-      questions->complain(outcome ? answer.error().message : outcome.error().message, clock.steady());
-    }
-  } catch (const std::exception& exception) {
-    // Those who wait must not wait for ever, and there is no one request to break.
-    questions->complain(exception.what(), clock.steady());
+  SteadyTime asked_at = clock.steady();
+  Result<Requester> answer;
+  switch (co_await questions->turns.take(credentials.client_network, asked_at + questions->limits.timeout)) {
+    case Turns::Outcome::kCrowded:
+      answer = fail::limit_exceeded("Too many new access tokens at once", kCrowdedRetry);
+      break;
+    case Turns::Outcome::kTooLate:
+      answer = fail::unavailable("The homeserver has too many questions to answer", kCrowdedRetry);
+      questions->complain("more new tokens than it can answer for", clock.steady());
+      break;
+    case Turns::Outcome::kGranted:
+      asked_at = clock.steady();
+      answer = co_await ask(*questions, credentials, client, clock);
+      questions->turns.give_back();
+      break;
   }
   questions->land(key, *flight, std::move(answer), asked_at);
+}
+
+// Never throws: those who wait must not wait for ever, and there is no one request to break.
+Task<Result<Requester>> CachingAuthenticator::ask(Questions& questions, const Credentials& credentials,
+                                                  outbound::Client& client, const Clock& clock) {
+  try {
+    const auto outcome =
+        co_await client.get(whoami_request(questions.client_api, questions.limits.timeout, credentials));
+    Result<Requester> answer = read_whoami(outcome, questions.server_name);
+    if (!answer && answer.error().http_status >= 500) {
+      questions.complain(outcome ? answer.error().message : outcome.error().message, clock.steady());
+    }
+    co_return answer;
+  } catch (const std::exception& exception) {
+    questions.complain(exception.what(), clock.steady());
+    co_return fail::internal("The homeserver could not be asked");
+  }
 }
 
 }  // namespace

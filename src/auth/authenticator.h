@@ -32,13 +32,15 @@ struct Credentials {
   // would tell them of us. Empty: unknown.
   std::string client_address;
   std::string user_agent;
-  // Whose share of the questions this is. Empty: unknown, and not counted.
+  // Whose turn it is when many ask. Empty: unknown, as others are.
   std::string client_network;
 };
 
-/// A bridge asks once for each of its users, and many of them may speak at once after a restart; `outbound` holds
-/// four times as many.
-inline constexpr std::size_t kMaxQuestionsPerNetwork = 256;
+/// Questions under way to one homeserver. `outbound` sends a few more at once, so they do not wait again there.
+inline constexpr std::size_t kMaxQuestionsUnderWay = 48;
+/// Questions of one client network that wait for their turn. A bridge asks once for each of its users, and after a
+/// restart many of them may speak at once.
+inline constexpr std::size_t kMaxQuestionsWaiting = 1024;
 
 /// Tells who is asking, for one homeserver: by its static tokens, then by the homeserver's
 /// `GET /_matrix/client/v3/account/whoami`, whose answers are cached for `auth.cache_age` and asked for once however
@@ -49,8 +51,9 @@ inline constexpr std::size_t kMaxQuestionsPerNetwork = 256;
 /// homeserver that is down, slow or talks nonsense is 503 with Retry-After or 502, never a 401, and never cached.
 /// A user_id that can be none (over 255 bytes, control characters) is 400 M_INVALID_PARAM.
 ///
-/// A client network that has kMaxQuestionsPerNetwork questions under way gets 429 M_LIMIT_EXCEEDED for one more, so
-/// that nobody keeps others from asking by making tokens up.
+/// The client networks take turns to ask, so that nobody keeps others from asking by making tokens up. A question that
+/// does not get its turn within `auth.timeout` is 503; one more than kMaxQuestionsWaiting of a network is 429
+/// M_LIMIT_EXCEEDED.
 ///
 /// A question to the homeserver belongs to none of the requests that wait for its answer. Whoami does not tell who is
 /// an admin: the configuration does, by token or by user.

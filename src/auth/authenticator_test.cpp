@@ -4,9 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
-#include <cstdint>
 #include <future>
 #include <memory>
 #include <stdexcept>
@@ -14,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "auth/manual_clock_test.h"
 #include "outbound/fake_client_test.h"
 #include "runtime/run_on_loop_test.h"
 
@@ -23,16 +23,6 @@ namespace {
 using outbound::FakeClient;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-class ManualClock final : public Clock {
- public:
-  WallTime now() const override { return WallTime(milliseconds(time_.load())); }
-  SteadyTime steady() const override { return SteadyTime(milliseconds(time_.load())); }
-  void advance(milliseconds time) { time_ += time.count(); }
-
- private:
-  std::atomic<std::int64_t> time_ = 1'000'000;
-};
 
 FakeClient::Outcome response(int status, std::string body) { return outbound::Response{status, std::move(body), ""}; }
 
@@ -323,22 +313,41 @@ TEST_F(SingleFlightTest, NobodyKeepsOthersFromAskingByMakingTokensUp) {
     return first_.start(identify_at_home(authenticator(), {.token = token, .user_id = "", .client_network = network}));
   };
   std::vector<std::future<Answered>> answers;
-  for (std::size_t i = 0; i < kMaxQuestionsPerNetwork; ++i) {
+  for (std::size_t i = 0; i < kMaxQuestionsUnderWay + kMaxQuestionsWaiting; ++i) {
     answers.push_back(start_from("192.0.2.7", "made up " + std::to_string(i)));
   }
-  client_.await_count(kMaxQuestionsPerNetwork);
+  client_.await_count(kMaxQuestionsUnderWay);
   const Answered refused = start_from("192.0.2.7", "one more").get();
   EXPECT_EQ(refused.answer.error().http_status, 429);
   EXPECT_EQ(refused.answer.error().errcode, "M_LIMIT_EXCEEDED");
   EXPECT_TRUE(start_from("192.0.2.7", "bridge").get().answer) << "whom it knows it need not ask for";
 
-  answers.push_back(start_from("192.0.2.7", "made up 0"));  // joins a question
-  answers.push_back(start_from("192.0.2.8", "another network"));
-  answers.push_back(start_from("", "of unknown origin"));
-  client_.await_count(kMaxQuestionsPerNetwork + 2);
+  answers.push_back(start_from("192.0.2.8", "of another network"));
+  settle(first_);
+  EXPECT_EQ(client_.count(), kMaxQuestionsUnderWay);
   client_.release();
   for (std::future<Answered>& future : answers) EXPECT_TRUE(future.get().answer);
-  EXPECT_TRUE(start_from("192.0.2.7", "one more").get().answer) << "the share is free again";
+  const std::vector<outbound::Request> requests = client_.requests();
+  const auto other = std::ranges::find_if(requests, [](const outbound::Request& request) {
+    return request.headers.front().second == "Bearer of another network";
+  });
+  EXPECT_LE(other - requests.begin(), static_cast<std::ptrdiff_t>(kMaxQuestionsUnderWay) + 1)
+      << "the next turn but one";
+}
+
+TEST_F(SingleFlightTest, ATurnThatDoesNotComeInTimeIsUnavailable) {
+  limits_.timeout = milliseconds(0);
+  client_.hold();
+  std::vector<std::future<Answered>> asked;
+  for (std::size_t i = 0; i < kMaxQuestionsUnderWay; ++i) {
+    asked.push_back(first_.start(identify_at_home(authenticator(), {std::to_string(i), ""})));
+  }
+  client_.await_count(kMaxQuestionsUnderWay);
+  const Answered late = first_.start(identify_at_home(authenticator(), {"late", ""})).get();
+  EXPECT_EQ(late.answer.error().http_status, 503);
+  EXPECT_TRUE(late.answer.error().retry_after);
+  client_.release();
+  for (std::future<Answered>& future : asked) EXPECT_TRUE(future.get().answer);
 }
 
 // What was asked and is remembered for no time at all: every request asks or joins, from both loops, many times.

@@ -137,7 +137,10 @@ outbound::Request whoami_request(std::string_view client_api, milliseconds timeo
   if (!credentials.user_id.empty()) request.url += "?user_id=" + percent_encode(credentials.user_id);
   request.timeout = timeout;
   request.headers = {{"Authorization", "Bearer " + credentials.token}, {"Accept", "application/json"}};
-  if (!credentials.client_address.empty()) request.headers.emplace_back("X-Forwarded-For", credentials.client_address);
+  if (!credentials.client_address.empty()) {
+    request.headers.emplace_back("X-Forwarded-For", credentials.client_address);
+    request.headers.emplace_back("X-Forwarded-Proto", "https");  // Synapse warns in its log when one comes alone
+  }
   if (is_fit_to_pass_on(credentials.user_agent)) request.headers.emplace_back("User-Agent", credentials.user_agent);
   return request;
 }

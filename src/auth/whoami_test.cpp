@@ -45,6 +45,7 @@ TEST(WhoamiRequest, TellsForWhomItAsks) {
   };
   EXPECT_THAT(headers_for("2001:db8::7", "Element/1.12 (ünï)"),
               testing::IsSupersetOf({testing::Pair("X-Forwarded-For", "2001:db8::7"),
+                                     testing::Pair("X-Forwarded-Proto", "https"),
                                      testing::Pair("User-Agent", "Element/1.12 (ünï)")}));
   for (const std::string& unfit : {std::string(), std::string("a\tb"), std::string("\xff"), std::string(513, 'x')}) {
     EXPECT_THAT(headers_for("", unfit), testing::Each(testing::Key(testing::AnyOf("Authorization", "Accept"))))

@@ -453,7 +453,10 @@ Outcome<ClientSession> ClientSession::open(const std::string& server, const std:
 
   impl->token = first_of(token, environment.variable("SLUICE_TOKEN"));
   // The local server's own token is for the local server: a foreign one must not be shown it.
-  if (impl->token.empty() && impl->server_is_local) impl->token = first_line_of(environment.token_file);
+  if (impl->token.empty() && impl->server_is_local) {
+    const std::optional<std::string> data_dir = environment.variable("SLUICE_DATA_DIR");
+    impl->token = first_line_of(data_dir ? *data_dir + "/token" : environment.token_file);
+  }
   if (has_control_characters(impl->token) || impl->token.find(' ') != std::string::npos) {
     return bad_usage("the token holds blanks or control characters: check --token or SLUICE_TOKEN");
   }

@@ -21,7 +21,8 @@ namespace sluice::cli {
 /// What the client commands take from their process, so that tests can set it. Descriptors stay the caller's.
 struct ClientEnvironment {
   std::function<std::optional<std::string>(const char* name)> variable;
-  std::string token_file = "sluice-data/token";  // where `sluice serve` without a configuration keeps its token
+  // Where `sluice serve` without a configuration keeps its token, unless SLUICE_DATA_DIR names another folder.
+  std::string token_file = "sluice-data/token";
   int input = 0;
   int output = 1;
   int diagnostics = 2;

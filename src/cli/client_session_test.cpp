@@ -516,6 +516,16 @@ TEST_F(ClientTest, TheTokenIsTheOptionElseTheVariableElseTheFile) {
   EXPECT_THAT(asked()[2].head, HasSubstr("Authorization: Bearer from-option\r\n"));
 }
 
+TEST_F(ClientTest, TheTokenIsWhereTheServerWasToldToKeepIt) {
+  std::ofstream(directory_ / "token") << "cannot be a token";
+  std::filesystem::create_directory(directory_ / "elsewhere");
+  std::ofstream(directory_ / "elsewhere/token") << "from-elsewhere\n";
+  variables_["SLUICE_DATA_DIR"] = directory_ / "elsewhere";
+  start({refuse("404 Not Found", "M_NOT_FOUND")});
+  get();
+  EXPECT_THAT(asked()[0].head, HasSubstr("Authorization: Bearer from-elsewhere\r\n"));
+}
+
 TEST_F(ClientTest, TheTokenFileIsForTheLocalServerOnly) {
   std::ofstream(directory_ / "token") << "cannot be a token";
   EXPECT_FALSE(ClientSession::open("http://127.0.0.1:1", "", environment_));

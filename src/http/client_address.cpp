@@ -77,12 +77,14 @@ std::string TrustedProxies::client_of(std::string_view peer, std::optional<std::
   if (!ranges_->contain(*peer_address)) return peer_address->to_string();
   if (!x_forwarded_for) return {};
   const std::vector<std::string_view> hops = split(*x_forwarded_for, ',');
+  std::string client;
   for (const std::string_view hop : hops | std::views::reverse) {
     const auto address = parse_address(strip_port(trim(hop)));
     if (!address) return {};  // what a client wrote before it counts for nothing
-    if (!ranges_->contain(*address)) return address->to_string();
+    client = address->to_string();
+    if (!ranges_->contain(*address)) break;
   }
-  return {};
+  return client;
 }
 
 std::string network_of(std::string_view address) {

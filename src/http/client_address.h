@@ -18,7 +18,8 @@ class TrustedProxies {
   TrustedProxies(TrustedProxies&&) noexcept;
 
   /// Who the client is: the peer, unless it is a trusted proxy; then the last address in X-Forwarded-For that is not
-  /// a trusted proxy too. Empty when a trusted proxy did not say: then the client is unknown, not the proxy.
+  /// a trusted proxy too, or the first of all if each is one: a client on a proxy's machine. Empty when a trusted proxy
+  /// did not say: then the client is unknown, not the proxy.
   std::string client_of(std::string_view peer, std::optional<std::string_view> x_forwarded_for) const;
 
  private:

@@ -33,10 +33,16 @@ TEST(TrustedProxies, TakeTheLastAddressThatIsNotTheirs) {
 TEST(TrustedProxies, LeaveTheClientUnknownWhenTheyDoNotSay) {
   const TrustedProxies proxies({"10.0.0.0/8"});
   EXPECT_EQ(proxies.client_of("10.0.0.1", std::nullopt), "");
-  for (const char* field : {"", " ", ",", "unknown", "_hidden", "10.0.0.2", "192.0.2.1, unknown", "192.0.2.1,",
-                            "192.0.2.256", "192.0.2.1:80:80", "[", "[]", "[192", ":", "0x7f.1", "192.0.2.1/24"}) {
+  for (const char* field : {"", " ", ",", "unknown", "_hidden", "192.0.2.1, unknown", "192.0.2.1,", "192.0.2.256",
+                            "192.0.2.1:80:80", "[", "[]", "[192", ":", "0x7f.1", "192.0.2.1/24"}) {
     EXPECT_EQ(proxies.client_of("10.0.0.1", field), "") << field;
   }
+}
+
+TEST(TrustedProxies, CountAClientBesideThemAsAClient) {
+  const TrustedProxies proxies({"10.0.0.0/8"});
+  EXPECT_EQ(proxies.client_of("10.0.0.1", "10.0.0.2"), "10.0.0.2") << "or no limit per address would hold it";
+  EXPECT_EQ(proxies.client_of("10.0.0.1", "10.0.0.3, 10.0.0.2"), "10.0.0.3");
 }
 
 TEST(TrustedProxies, ReadAddressesWithPorts) {
@@ -59,7 +65,7 @@ TEST(TrustedProxies, CountFromTheStartOfTheirNetwork) {
   EXPECT_EQ(proxies.client_of("10.200.0.1", "192.0.2.1"), "192.0.2.1");
   EXPECT_EQ(proxies.client_of("1.2.3.4", "192.0.2.1"), "1.2.3.4") << "what is no range is left out";
   const TrustedProxies all({"0.0.0.0/0"});
-  EXPECT_EQ(all.client_of("203.0.113.9", "192.0.2.1"), "") << "every hop is a proxy";
+  EXPECT_EQ(all.client_of("203.0.113.9", "192.0.2.1, 192.0.2.2"), "192.0.2.1");
 }
 
 TEST(TrustedProxies, DoNotKnowAPeerThatIsNoAddress) {

@@ -220,6 +220,7 @@ def test_the_homeserver_learns_where_a_session_was_used(start_sluice, synapse):
 
     wait_until(lambda: last_seen() == "203.0.113.9", "the client's address in its list of sessions")
     assert ("GET", WHOAMI) in synapse.requests("Phone/1.0")
+    assert "lacks an x-forwarded-proto header" not in synapse.log(), "or every question would be a warning there"
 
 
 # ---- a homeserver that has a bad day ----
