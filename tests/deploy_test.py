@@ -4,6 +4,7 @@
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -83,17 +84,29 @@ def test_a_proxy_closes_its_idle_connections_first(path, name):
 
 
 def test_nginx_holds_nothing_back():
-    for name, value in {"proxy_request_buffering": "off", "proxy_buffering": "off", "gzip": "off",
-                        "client_max_body_size": "0", "proxy_http_version": "1.1"}.items():
-        assert values(NGINX, name) == [value], name
+    for name in ("proxy_request_buffering", "proxy_buffering", "gzip"):
+        assert f"{name} off;" in nginx_location("= /sluice") and values(NGINX, name) == ["off"], name
+    assert values(NGINX, "client_max_body_size") == ["0", "50m"] and "50m" in nginx_location("= /synapse")
+    assert values(NGINX, "proxy_http_version") == ["1.1"]
     assert values(NGINX, "proxy_set_header X-Forwarded-For") == ["$remote_addr"]
-    assert all("/" not in target.removeprefix("http://") for target in values(NGINX, "proxy_pass"))  # no URI
+
+
+def test_nginx_passes_on_what_it_chose_by():
+    assert values(NGINX, "proxy_pass") == ["http://matrix_sluice$sluice_uri", "http://matrix_synapse$request_uri"]
+    assert {line.split("$")[1].split(" ")[0] for line in values(NGINX, "map")} == {"request_uri"}
+    for name in ("= /sluice", "= /synapse"):  # no client may name them
+        assert "internal;" in nginx_location(name)
+
+
+def nginx_location(name):
+    return re.search(rf"^    location {re.escape(name)} {{\n(.*?)^    }}", NGINX.read_text(), re.MULTILINE | re.DOTALL)[1]
 
 
 def test_haproxy_replaces_what_a_client_claims():
     assert values(HAPROXY, "http-request set-header X-Forwarded-For") == ["%[src]"]
     assert not values(HAPROXY, "option forwardfor")
-    assert not values(HAPROXY, "option http-buffer-request")
+    backends = HAPROXY.read_text().split("\nbackend ")
+    assert ["option http-buffer-request" in section for section in backends] == [False, False, True]  # Synapse's alone
 
 
 def test_caddy_does_not_keep_the_places_of_those_who_left():
@@ -110,6 +123,22 @@ def test_new_media_is_told_by_the_length_of_its_id(path):
     assert lengths == {str(characters)}
 
 
+def test_caddy_is_configured_through_no_port():
+    assert values(CADDY, "admin") == ["unix//var/lib/caddy/admin.sock"]
+
+
+def test_caddy_chooses_by_what_it_passes_on():
+    matchers = re.findall(r"^\t@(\w+) (.*?) \^", CADDY.read_text(), re.MULTILINE)
+    assert matchers == [(name, "vars_regexp {http.request.uri}") for name in ("all_media", "new_media", "homeserver")]
+
+
+@pytest.mark.parametrize("path, name", [(NGINX, "client_header_timeout"), (CADDY, "read_header"),
+                                        (HAPROXY, "timeout http-request")], ids=["nginx", "caddy", "haproxy"])
+def test_a_slow_head_is_not_waited_for(path, name):
+    [told] = values(path, name)
+    assert in_seconds(told) == 15
+
+
 def test_caddy_reads_its_file():
     caddy = tool("caddy")
     told = run(caddy, "adapt", "--adapter", "caddyfile", "--config", str(CADDY))
@@ -122,7 +151,7 @@ def test_caddy_reads_its_file():
 SANDBOX = """DynamicUser=yes NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateDevices=yes PrivateTmp=yes
     MemoryDenyWriteExecute=yes CapabilityBoundingSet= StateDirectory=sluice StateDirectoryMode=0700 UMask=0077
     LoadCredential=sluice.yaml:/etc/sluice/sluice.yaml EnvironmentFile=-/etc/sluice/secrets.env
-    SystemCallFilter=@system-service""".split()
+    SystemCallFilter=@system-service IPAddressDeny=any IPAddressAllow=localhost""".split()
 
 
 def unit_values(name):
@@ -140,6 +169,11 @@ def test_the_unit_lets_transfers_finish():
 
 def test_the_unit_lets_sluice_speak_to_the_network_and_nothing_else():
     assert unit_values("RestrictAddressFamilies") == ["AF_INET AF_INET6 AF_UNIX"]
+
+
+def test_the_unit_does_not_count_cached_files():
+    assert not unit_values("MemoryMax") and not unit_values("MemoryHigh")
+    assert unit_values("LimitDATA") and unit_values("TasksMax")
 
 
 def test_systemd_understands_the_unit(tmp_path):
@@ -176,6 +210,48 @@ def test_what_is_not_run_says_so(name):
 def test_containers_get_as_long_to_stop_as_the_unit():
     grace = re.search(r"stop_grace_period: (\w+)", (DOCKER / "compose.yaml").read_text())[1]
     assert in_seconds(grace) == in_seconds(unit_values("TimeoutStopSec")[0])
+
+
+# What the image is built from. More belongs here only if ./dev build needs it.
+SOURCES = {"CMakeLists.txt", "CMakePresets.json", "dev", "src"}
+
+
+def copied():
+    """What the Dockerfile takes out of the build context."""
+    lines = re.findall(r"^(?:COPY|ADD) (.*)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    return {source for line in lines if "--from=" not in line for source in line.split()[:-1]}
+
+
+def goes_to_the_build(path):
+    """What docker makes of Dockerfile.dockerignore, whose patterns are plain names here: the last one that fits counts."""
+    goes = True
+    for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!")
+        if pattern and not line.startswith("#") and (pattern == "*" or path == pattern or path.startswith(pattern + "/")):
+            goes = line.startswith("!")
+    return goes
+
+
+def test_the_image_is_built_from_the_sources_alone():
+    assert copied() == SOURCES
+    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split():
+        assert goes_to_the_build(name) == (name.split("/")[0] in SOURCES), name
+
+
+@pytest.mark.parametrize("path", [
+    "deploy/docker/synapse/example.org.signing.key", "deploy/docker/synapse/homeserver.db", "deploy/docker/sluice.yaml",
+    "deploy/docker/certificates/live/matrix.example.org/privkey.pem", "deploy/docker/matrix.conf", "sluice-data/token",
+    "build/release/sluice", ".git/config", ".env", "srcs/x"])
+def test_no_secret_goes_to_the_build(path):
+    assert not goes_to_the_build(path)
+
+
+def test_only_nginx_is_believed_among_the_containers():
+    text = (DOCKER / "compose.yaml").read_text()
+    address = ip_address(re.search(r"ipv4_address: (\S+)", text)[1])
+    assert re.search(r"trusted_proxies: \[(\S+)\]", text)[1] == f"{address}/32"
+    subnet, others = (ip_network(re.search(rf"{name}: (\S+)", text)[1]) for name in ("subnet", "ip_range"))
+    assert address in subnet and others.subnet_of(subnet) and address not in others
 
 
 def test_hadolint_likes_the_dockerfile():

@@ -88,8 +88,8 @@ class Proxy:
     def _caddy(self, *ports):
         text = self._shipped("caddy/Caddyfile", *ports)
         text = replaced(text, r"^matrix\.example\.org\S* \{", f"http://:{self.port} {{\n\tbind 127.0.0.1")
-        options = "{\n\tadmin off\n\tauto_https off\n}\n"
-        file = self._write("Caddyfile", options + text)
+        text = replaced(text, r"^\tadmin .*", "\tadmin off\n\tauto_https off")
+        file = self._write("Caddyfile", text)
         return ["caddy", "run", "--adapter", "caddyfile", "--config", file]
 
     def _haproxy(self, *ports):

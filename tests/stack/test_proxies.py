@@ -14,6 +14,7 @@ import pytest
 from client import (ALICE, AUTHED, LEGACY, LiveUpload, Reader, Wire, create, download_path, get, put, request,
                     request_bytes, store, upload_path)
 from harness import Server, seconds, wait_until
+from processes import free_port
 from proxies import DEPLOY, KINDS, Proxy, replaced
 
 MIB = 1 << 20
@@ -21,11 +22,14 @@ MAX_SIZE = 8 * MIB
 
 
 class Recorder:
-    """In the place of a server: answers every request with its own name and keeps the head as it came."""
+    """In the place of a server: answers every request with its own name and keeps the head as it came.
+
+    A request for /sync is answered when `is_released` is set."""
 
     def __init__(self, name):
         self.name = name
         self.heads = []
+        self.is_released = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -48,6 +52,10 @@ class Recorder:
                 if not lines:
                     return
                 self.heads.append(lines)
+                fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+                stream.read(int(fields.get("content-length", 0)))
+                if lines[0].endswith("/sync HTTP/1.1"):
+                    self.is_released.wait(seconds(20))
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
                                    % (len(answer), answer))
 
@@ -79,22 +87,25 @@ def proxy(request, tmp_path_factory, synapse, sluice):
 @pytest.fixture(scope="module", params=KINDS)
 def recorded(request, tmp_path_factory):
     """A proxy in front of two recorders: (proxy, Synapse's, Sluice's)."""
-    yield from _recorded(request.param, tmp_path_factory.mktemp("recorded"))
+    with recorders(request.param, tmp_path_factory.mktemp("recorded")) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def recorded_new_media(request, tmp_path_factory):
     """The same for the other way: only new media goes to Sluice."""
-    yield from _recorded(request.param, tmp_path_factory.mktemp("beside"), new_media_only)
+    with recorders(request.param, tmp_path_factory.mktemp("beside"), new_media_only) as servers:
+        yield servers
 
 
 def new_media_only(text):
-    pattern = {"http://$": r"(proxy_pass http://\$with_)all_media", "handle": r"(handle @)all_media",
+    pattern = {r"rewrite \^": r"(rewrite \^ /\$with_)all_media", "handle @": r"(handle @)all_media",
                "use_backend": r"(use_backend sluice if )all_media"}
-    return replaced(text, next(p for key, p in pattern.items() if re.search(p, text)), r"\1new_media")
+    return replaced(text, next(p for p in pattern.values() if re.search(p, text)), r"\1new_media")
 
 
-def _recorded(kind, directory, change=None):
+@contextlib.contextmanager
+def recorders(kind, directory, change=None):
     synapse, sluice = Recorder("synapse"), Recorder("sluice")
     running = Proxy(kind, directory / kind, synapse.port, sluice.port, change)
     try:
@@ -364,15 +375,149 @@ def test_the_rest_is_synapses(proxy):
     assert response.status == 200 and "v1.11" in response.json()["versions"]
 
 
-@pytest.mark.parametrize("path", ["/_synapse/admin/v1/server_version", "/_matrix/../_synapse/admin/v1/server_version",
-                                  "/_matrix/%2e%2e/_synapse/admin/v1/server_version", "/"])
+# What is Synapse's alone, and what looks like it or like something else before or after a server decodes it.
+HIDDEN = ["/", "/_synapse/admin/v1/server_version", "/_synapse/metrics", "/_synapse", "/_synapse/", "/_Synapse/Client/x",
+          "/_synapse/metrics/../../_matrix/x", "/_synapse/metrics/%2e%2e/%2E%2E/_matrix/x", "/_synapse/metrics/..%2f..%2f_matrix%2fx",
+          "/_synapse/admin/v1/registration_tokens/..%2f..%2f..%2f..%2f_matrix%2fx",
+          "/_synapse/admin/v1/registration_tokens/..%2f..%2f..%2f..%2f_matrix%2fmedia%2fx",
+          "/_synapse/admin/../client/x", "/_synapse/admin/..%2fclient/x", "/%5fsynapse/metrics", "/%5Fsynapse/admin/../client/x",
+          "/_synapse%2fmetrics", "//_synapse/metrics", "//_synapse/metrics/../../_matrix/x", "///_synapse/client/../metrics",
+          "/./_synapse/metrics", "/x/../_synapse/metrics", "/_matrix/../_synapse/admin/v1/server_version",
+          "/_matrix/%2e%2e/_synapse/metrics", "/_matrix/..%2f_synapse/admin/v1/server_version", "/_synapse/client/../metrics",
+          "/_synapse/client/%2e%2e/admin/v1/server_version", "/_matrix/media/../../_synapse/metrics",
+          "/_sluice/../_synapse/metrics", "/_synapse/metrics?/_matrix/x", "/_synapse/metrics?x=/../../_matrix/x",
+          "/_synapse/metrics#/../../_matrix/x", "http://localhost/_synapse/metrics",
+          "http://localhost/_synapse/metrics/../../_matrix/x", "/\\_synapse/metrics/../../_matrix/x"]
+PUBLIC = ("/_matrix/", "/_synapse/client/")
+
+
+@pytest.mark.parametrize("path", HIDDEN)
 def test_what_is_nobodys_business_is_not_there(recorded, path):
+    asks_in_vain(recorded, path)
+
+
+def test_nor_is_it_beside_new_media(recorded_new_media):
+    for path in HIDDEN:
+        asks_in_vain(recorded_new_media, path)
+
+
+def asks_in_vain(servers, path):
+    proxy, synapse, sluice = servers
+    before = len(synapse.heads), len(sluice.heads)
+    status = status_of(proxy, path)
+    at_synapse, at_sluice = synapse.targets()[before[0]:], sluice.targets()[before[1]:]
+    assert status in (400, 404) or at_synapse or at_sluice, (path, status)
+    assert all(target.startswith(PUBLIC) for target in at_synapse), (path, at_synapse)
+    assert all(target.startswith(("/_matrix/", "/_sluice/")) for target in at_sluice), (path, at_sluice)
+
+
+def test_synapse_does_not_answer_it(proxy):
+    answers = {path: status_of(proxy, path) for path in HIDDEN}
+    assert set(answers.values()) <= {400, 404}, answers
+
+
+def status_of(proxy, path, source=None, **options):
+    """The proxy's own answers are not in Matrix's form."""
+    with Wire(proxy, source=source) as wire:
+        headers = {"Connection": "close", **options.pop("headers", {})}
+        wire.send(request_bytes("GET", path, headers=headers, **options))
+        return wire.read_head().status
+
+
+# ---- What is slow, and who asks for much ----
+
+LOGIN = "/_matrix/client/v3/login"
+
+
+def begin_body(proxy, path):
+    """A request whose body has ten bytes, of which one is sent."""
+    wire = Wire(proxy)
+    wire.send(request_bytes("POST", path, headers={"Content-Length": "10"}) + b"{")
+    return wire
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_body_reaches_sluice_at_once_and_synapse_when_it_is_whole(kind, tmp_path):
+    if kind == "caddy" and () < caddy_version() < (2, 6, 4):
+        pytest.skip("this Caddy has no request_buffers; docs/reverse-proxy.md says so")
+    with recorders(kind, tmp_path, uncommented_buffers if kind == "caddy" else None) as (proxy, synapse, sluice):
+        begin_body(proxy, "/_matrix/media/v3/upload")
+        wait_until(lambda: "/_matrix/media/v3/upload" in sluice.targets(), "the upload to reach Sluice")
+        slow = begin_body(proxy, LOGIN)
+        for _ in range(5):  # while others, who came later, are served
+            assert request(proxy, "POST", "/_matrix/client/v3/createRoom", body=b"{}").status == 200
+        assert LOGIN not in synapse.targets()
+        slow.send(b"x" * 9)
+        assert slow.read_response().status == 200
+        assert LOGIN in synapse.targets()
+
+
+def uncommented_buffers(text):
+    return replaced(text, "# (request_buffers )", r"\1")
+
+
+def test_a_body_for_synapse_may_be_large(recorded):
     proxy, synapse, _ = recorded
-    before = len(synapse.heads)
-    with Wire(proxy) as wire:
-        wire.send(request_bytes("GET", path, headers={"Connection": "close"}))
-        status = wire.read_head().status
-    assert status in (400, 404) or synapse.targets()[before:] == [path], status
+    assert request(proxy, "POST", "/_matrix/client/v3/room_keys/keys", body=bytes(5 * MIB)).status == 200
+    assert synapse.fields("content-length") == [str(5 * MIB)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_head_is_not_waited_for(kind, tmp_path):
+    def sooner(text):
+        return replaced(text, r"((?:client_header_timeout|read_header|timeout http-request)\s+)15s", r"\g<1>1s")
+
+    with started(Proxy(kind, tmp_path / kind, free_port(), free_port(), sooner)) as proxy, Wire(proxy) as wire:
+        wire.send(b"GET /_matrix/client/versions HTTP/1.1\r\nHost: localhost\r\n")
+        while wire.socket.recv(4096):  # until the proxy has closed it
+            pass
+
+
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_an_address_has_so_many_requests_at_synapse(kind, tmp_path):
+    source, versions = "127.0.0.66", "/_matrix/client/versions"
+    with recorders(kind, tmp_path) as (proxy, synapse, _):
+        for _ in range(300):
+            Wire(proxy, source=source).send(request_bytes("GET", "/_matrix/client/v3/sync"))
+        wait_until(lambda: len(synapse.heads) == 300, "as many to arrive")
+        assert status_of(proxy, versions, source) == 429
+        assert status_of(proxy, versions, "127.0.0.67") == 200
+        assert status_of(proxy, "/_matrix/media/v3/config", source) == 200
+        synapse.is_released.set()
+        wait_until(lambda: status_of(proxy, versions, source) == 200, "its places to be free")
+
+
+# ---- The proxy's log ----
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_log_has_no_tokens(kind, tmp_path):
+    def logging(text):
+        if kind == "caddy":
+            return text  # it logs what went wrong
+        if kind == "haproxy":
+            return replaced(text, "(log stderr .*) notice", r"\1 info")
+        assert "put  /var/log/nginx/matrix.log matrix  in the place of  off" in text
+        return replaced(text, r"^(    access_log )off;", rf"\1{tmp_path}/nginx/access.log matrix;")
+
+    with started(Proxy(kind, tmp_path / kind, free_port(), free_port(), logging)) as proxy:
+        path = "/_matrix/client/v3/sync?access_token=hidden&since=hidden?x"
+        headers = {"Referer": "https://example.org/?loginToken=hidden"}
+        assert status_of(proxy, path, token="hidden", headers=headers) in (502, 503)  # nobody is behind it
+        log = proxy.directory / "access.log" if kind == "nginx" else proxy.log_file
+        wait_until(lambda: "/_matrix/client/v3/sync" in log.read_text(), "the request in the log")
+        assert "hidden" not in log.read_text()
+
+
+@contextlib.contextmanager
+def started(proxy):
+    try:
+        yield proxy.start()
+    finally:
+        proxy.stop()
+
+
+# ---- Thumbnails ----
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -390,7 +535,7 @@ def test_thumbnails_can_be_the_files_themselves(kind, tmp_path, synapse, sluice)
 
 
 def uncommented_thumbnails(text):
-    return replaced(text, r"^(\s*)# (rewrite|http-request replace-path|@thumbnail|uri @thumbnail) ", r"\1\2 ")
+    return replaced(text, r"^(\s*)# (~\^\(/_matrix|http-request replace-path|@thumbnail|uri @thumbnail)", r"\1\2")
 
 
 # ---- TLS and HTTP/2 ----
