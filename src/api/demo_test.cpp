@@ -43,14 +43,27 @@ TEST_F(ApiDemoTest, ServesThePageToAnybody) {
   EXPECT_TRUE(here_->asked().empty());
 }
 
+TEST_F(ApiDemoTest, AnswersHeadLikeGet) {
+  for (const char* path : {"/_sluice/demo", "/_sluice/demo/demo.js", "/_sluice/demo/worker.js"}) {
+    const Reply reply = send({.method = "HEAD", .target = path});
+    EXPECT_EQ(reply.status, 200) << path;
+    EXPECT_EQ(reply.fields, get(path, {}).fields) << path;
+  }
+}
+
 TEST_F(ApiDemoTest, KnowsNothingElseThere) {
-  for (const char* path : {"/_sluice/demo/nowhere.js", "/_sluice/demo/..", "/_sluice/demo/demo.js/", "/_sluice",
-                           "/_sluice/demo/progress/example.org"}) {
+  for (const char* path :
+       {"/_sluice/demo/nowhere.js", "/_sluice/demo/..", "/_sluice/demo/%2e%2e", "/_sluice/demo/demo.js/",
+        "/_sluice/demo/demo.js%00", "/_sluice/demo/%00", "/_sluice", "/_sluice/demo/progress/example.org"}) {
     const Reply reply = get(path);
     EXPECT_EQ(reply.status, 404) << path;
     EXPECT_EQ(reply.errcode(), "M_UNRECOGNIZED") << path;
   }
-  EXPECT_EQ(send({.method = "POST", .target = "/_sluice/demo"}).status, 405);
+  for (const char* path : {"/_sluice/demo", "/_sluice/demo/demo.js", "/_sluice/demo/progress/example.org/id"}) {
+    const Reply reply = send({.method = "POST", .target = path});
+    EXPECT_EQ(reply.status, 405) << path;
+    EXPECT_EQ(reply.field("Allow"), "GET, HEAD, OPTIONS") << path;
+  }
 }
 
 TEST_F(ApiDemoTest, SendsThePageOnlyToWhoHasItNot) {

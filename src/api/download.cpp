@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "api/api.h"
@@ -13,6 +15,20 @@
 
 namespace sluice::api {
 namespace {
+
+/// Whether a browser asks in order to run what comes as a part of a page, which media of strangers must never be: their
+/// origin may be the homeserver's own. The client-server API lets them keep their content type, text/javascript too.
+/// Values that nobody knows are no reason to refuse (Fetch Metadata Request Headers, section 2.1).
+bool would_be_run(const http::RequestHead& head) {
+  // Fetch's script-like destinations and xslt; style, which rules what a page shows and can tell others what it holds;
+  // embed and object, which are for plugins.
+  constexpr std::array<std::string_view, 10> kRunning = {
+      "script",       "worker", "sharedworker", "serviceworker", "audioworklet",
+      "paintworklet", "xslt",   "style",        "embed",         "object"};
+  if (head.field("Service-Worker") == "script") return true;  // also from browsers that send no Sec-Fetch-Dest
+  const auto destination = head.field("Sec-Fetch-Dest");
+  return destination && std::ranges::find(kRunning, *destination) != kRunning.end();
+}
 
 /// A transfer, as a response body sees it.
 class FollowedTransfer final : public http::GrowingFile {
@@ -97,9 +113,15 @@ http::Response serve_stored(const http::RequestHead& head, repository::Download:
   return response;
 }
 
+Failure refuse_to_be_run(http::Exchange& exchange) {
+  exchange.notes().operation = "download";
+  return fail::forbidden("Media is not run, and is no style sheet");
+}
+
 }  // namespace
 
 Api::Answer Api::download(Call& call) {
+  if (would_be_run(call.exchange.head())) co_return refuse_to_be_run(call.exchange);
   // Where everybody may read, nobody is asked who they are.
   const bool asks = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow;
   const bool has_token = asks && !credentials_of(call).token.empty();
@@ -110,6 +132,7 @@ Api::Answer Api::download(Call& call) {
 }
 
 Api::Answer Api::download_authenticated(Call& call) {
+  if (would_be_run(call.exchange.head())) co_return refuse_to_be_run(call.exchange);
   if (const auto requester = co_await identify(call); !requester) co_return std::unexpected(requester.error());
   co_return co_await serve(call, true);
 }

@@ -106,6 +106,40 @@ TEST_F(ApiDownloadTest, AnswersHeadLikeGetButForRanges) {
   EXPECT_EQ(reply.fields, get_reply.fields);
 }
 
+TEST_F(ApiDownloadTest, IsNeverRunAsAScript) {
+  const Mxc stored = store("run()", {.content_type = "text/javascript"});
+  std::vector<std::pair<std::string, std::string>> marks = {{"Service-Worker", "script"}};
+  for (const char* destination : {"script", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet",
+                                  "xslt", "style", "embed", "object"}) {
+    marks.emplace_back("Sec-Fetch-Dest", destination);
+  }
+  for (const Mxc& mxc : {stored, reserve()}) {
+    for (const std::string& path : {path_of(mxc), path_of(mxc) + "/a.js",
+                                    "/_matrix/media/v3/download/" + mxc.server_name() + "/" + mxc.media_id()}) {
+      for (const auto& mark : marks) {
+        const Reply reply = get(path + "?timeout_ms=0", {kBearer, mark});
+        EXPECT_EQ(reply.status, 403) << path << " " << mark.second;
+        EXPECT_EQ(reply.errcode(), "M_FORBIDDEN");
+        EXPECT_EQ(reply.field("Cache-Control"), "no-store");
+        EXPECT_EQ(reply.notes.operation, "download");
+      }
+    }
+  }
+  EXPECT_TRUE(here_->asked().empty()) << "it is refused before anybody is asked whose token it is";
+}
+
+TEST_F(ApiDownloadTest, IsShownAndSavedByBrowsers) {
+  const Mxc mxc = store("content");
+  for (const char* destination : {"audio", "document", "empty", "fencedframe", "font", "frame", "iframe", "image",
+                                  "track", "video", "not known yet"}) {
+    const Reply reply = get(path_of(mxc), {kBearer, {"Sec-Fetch-Dest", destination}});
+    EXPECT_EQ(reply.body, "content") << destination;
+    EXPECT_EQ(reply.field("Vary"), "Sec-Fetch-Dest") << "or a cache would give it to a script too";
+    const auto etag = std::pair<std::string, std::string>{"If-None-Match", reply.field("ETag")};
+    EXPECT_EQ(get(path_of(mxc), {kBearer, etag}).field("Vary"), "Sec-Fetch-Dest");
+  }
+}
+
 TEST_F(ApiDownloadTest, RefusesANonsensicalWait) {
   const Reply reply = get(path_of(store("content")) + "?timeout_ms=-1");
   EXPECT_EQ(reply.status, 400);
@@ -161,6 +195,7 @@ TEST_F(ApiLiveTest, TellsTheLengthThatTheUploadDeclared) {
   EXPECT_EQ(reply.field("(length)"), "10");
   EXPECT_EQ(reply.body, "0123456789");
   EXPECT_EQ(reply.field("Cache-Control"), "private, no-cache");
+  EXPECT_EQ(reply.field("Vary"), "Sec-Fetch-Dest");
   EXPECT_EQ(reply.notes.outcome, "live");
 }
 

@@ -41,6 +41,8 @@ void add_media_fields(http::Response& response, std::string_view content_type, s
       .with("Accept-Ranges", "bytes")
       .with("Cache-Control", lifetime == Lifetime::kImmutable ? fmt::format("{}, max-age=31536000, immutable", scope)
                                                               : fmt::format("{}, no-cache", scope))
+      // What a browser has kept must not be run from its cache either: a request for another use comes to us again.
+      .with("Vary", "Sec-Fetch-Dest")
       // Both as the client-server API gives them ("Content repository", server behaviour), and media-src, so that a
       // browser's own player page works.
       .with("Content-Security-Policy",

@@ -31,7 +31,9 @@ std::optional<http::Response> respond(std::string_view name, std::string_view if
       .with("ETag", std::move(tag))
       .with("Content-Security-Policy", std::string(kContentSecurityPolicy))
       .with("Referrer-Policy", "no-referrer")
-      .with("Cross-Origin-Resource-Policy", "same-origin");
+      .with("Cross-Origin-Resource-Policy", "same-origin")
+      // A page that opened this one could give it another address later, with a token in it.
+      .with("Cross-Origin-Opener-Policy", "same-origin");
   // The page's own path is above the folder that a worker may control by itself.
   if (found->name == "worker.js") response.with("Service-Worker-Allowed", "/_sluice/demo");
   if (is_known) {

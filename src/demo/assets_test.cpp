@@ -72,9 +72,12 @@ TEST(DemoAssets, ComeWithAStrictPolicy) {
     EXPECT_EQ(field(*response, "Content-Type"), asset.content_type);
     EXPECT_EQ(field(*response, "Cache-Control"), "no-cache");
     EXPECT_EQ(field(*response, "Referrer-Policy"), "no-referrer");
+    EXPECT_EQ(field(*response, "Cross-Origin-Resource-Policy"), "same-origin");
+    EXPECT_EQ(field(*response, "Cross-Origin-Opener-Policy"), "same-origin") << "who opened the page may not steer it";
     const std::string policy = field(*response, "Content-Security-Policy");
-    for (const char* part : {"default-src 'none'; ", "script-src 'self'; ", "style-src 'self'; ", "base-uri 'none'; ",
-                             "form-action 'none'; ", "frame-ancestors 'none'"}) {
+    for (const char* part : {"default-src 'none'; ", "script-src 'self'; ", "worker-src 'self'; ", "style-src 'self'; ",
+                             "connect-src 'self'; ", "img-src 'self' blob:; ", "media-src 'self' blob:; ",
+                             "base-uri 'none'; ", "form-action 'none'; ", "frame-ancestors 'none'"}) {
       EXPECT_THAT(policy, HasSubstr(part)) << asset.name;
     }
     EXPECT_EQ(policy.find("unsafe"), std::string::npos);
@@ -107,6 +110,8 @@ TEST(DemoAssets, ThereAreNoOthers) {
   for (const char* name : {"README.md", "assets.h", "index", "INDEX.HTML", "../demo.js", "demo.js/"}) {
     EXPECT_FALSE(respond(name, "")) << name;
   }
+  EXPECT_FALSE(respond(std::string_view("demo.js\0", 8), ""));
+  EXPECT_FALSE(respond(std::string_view("\0", 1), "")) << "that is no empty name";
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ import { Timeline, describeBytes, element } from './timeline.js';
 
 const PAGE = '/_sluice/demo';
 const TOKEN_KEY = 'sluice-demo-token';
+const BY_LINK_KEY = 'sluice-demo-token-is-by-link';
 const POLL_MS = 200;
 const WAIT_MS = 30000; // for one stalled download; asked again when it is over
 const PAUSE_MS = 1000; // when the server does not let a download wait
@@ -22,7 +23,7 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 let token = null;
 let sizeLimit = Infinity;
 
-/** Takes the token out of the address, where it would be shared with the link; returns what else is there. */
+/** What the address says. The token is taken out of it, where it would be shared with the link. */
 function takeFragment() {
   // Not URLSearchParams: a + is a + here.
   const pairs = location.hash.slice(1).split('&').filter(Boolean).map((pair) => {
@@ -31,7 +32,6 @@ function takeFragment() {
   });
   const given = Object.fromEntries(pairs);
   if (given.token !== undefined) {
-    sessionStorage.setItem(TOKEN_KEY, given.token);
     const rest = location.hash.slice(1).split('&').filter((pair) => !pair.startsWith('token=')).join('&');
     history.replaceState(null, '', location.pathname + (rest && `#${rest}`));
   }
@@ -50,9 +50,45 @@ function withToken(headers = {}) {
   return { ...headers, Authorization: `Bearer ${token}` };
 }
 
+function keepToken(kept, isByLink) {
+  sessionStorage.setItem(TOKEN_KEY, kept);
+  if (isByLink) sessionStorage.setItem(BY_LINK_KEY, 'yes');
+  else sessionStorage.removeItem(BY_LINK_KEY);
+}
+
+function forgetToken() {
+  sessionStorage.removeItem(TOKEN_KEY);
+  sessionStorage.removeItem(BY_LINK_KEY);
+}
+
+/**
+ * A link may come from anybody: whoever follows it would send files as its owner. So it signs in only who is not signed
+ * in, and it says so.
+ */
+function takeTokenOfLink(given) {
+  const kept = sessionStorage.getItem(TOKEN_KEY);
+  if (!given || given === kept) return;
+  if (!kept) {
+    keepToken(given, true);
+    return;
+  }
+  const take = element('button', { type: 'button', class: 'plain' }, 'Use the link’s');
+  take.onclick = () => {
+    keepToken(given, true);
+    location.reload();
+  };
+  tellOfLink('This link brought another token than the one of this tab. Yours stays. ', take);
+}
+
+function tellOfLink(...parts) {
+  $('link-notice').replaceChildren(...parts);
+  $('link-notice').hidden = false;
+}
+
 /** Asks until a token is one that the server knows. */
 async function signIn() {
   token = sessionStorage.getItem(TOKEN_KEY);
+  let isByLink = sessionStorage.getItem(BY_LINK_KEY) !== null;
   for (;;) {
     if (token) {
       try {
@@ -64,9 +100,13 @@ async function signIn() {
       }
     }
     token = await askForToken();
+    isByLink = false;
     clearNotices();
   }
-  sessionStorage.setItem(TOKEN_KEY, token);
+  keepToken(token, isByLink);
+  if (isByLink && $('link-notice').hidden) {
+    tellOfLink('This link signed you in: what you send is sent as its owner. If it is not yours, change the token.');
+  }
   $('limit').textContent = Number.isFinite(sizeLimit) ? `Files up to ${describeBytes(sizeLimit)}.` : '';
   $('signed-in').hidden = false;
 }
@@ -108,7 +148,8 @@ async function callServer(method, path, body) {
 }
 
 function splitMxc(uri) {
-  const match = /^mxc:\/\/([^/?#]+)\/([A-Za-z0-9_-]+)$/.exec(uri);
+  // A host name, an IPv4 or an [IPv6] address, perhaps a :port. A name of dots only would lead to another path.
+  const match = /^mxc:\/\/((?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[A-Fa-f0-9:.]+\])(?::[0-9]+)?)\/([A-Za-z0-9_-]+)$/.exec(uri);
   if (!match) throw new Error(`This is no mxc URI: ${uri}`);
   return match.slice(1).map(encodeURIComponent).join('/');
 }
@@ -444,15 +485,19 @@ async function mediaAddress(mxc) {
 
 async function main() {
   const given = takeFragment();
+  takeTokenOfLink(given.token);
+  const shown = location.hash;
   window.addEventListener('hashchange', () => {
-    takeFragment();
-    location.reload();
+    // Not its token: only a link that opens the page signs in.
+    const { token: ignored } = takeFragment();
+    if (location.hash !== shown) location.reload();
+    else if (ignored !== undefined && ignored !== token) tell('The token in the address was not taken: this page is open already.');
   });
   window.addEventListener('beforeunload', (event) => {
     if (sending) event.preventDefault();
   });
   $('change-token').onclick = () => {
-    sessionStorage.removeItem(TOKEN_KEY);
+    forgetToken();
     location.reload();
   };
   workerIsReady = startWorker();

@@ -27,8 +27,11 @@ def test_it_is_there_when_it_is_switched_on_and_only_then(server, start_server):
     assert (page.status, page.header("Content-Type")) == (200, "text/html; charset=utf-8")
     named = re.findall(r'(?:src|href)="([^"#][^"]*)"', page.body.decode())
     assert named
-    for path in named:
-        assert request(demo, "GET", path, token=None).status == 200, path
+    for path in [DEMO, *named]:
+        asset = request(demo, "GET", path, token=None)
+        assert (asset.status, asset.header("X-Content-Type-Options")) == (200, "nosniff"), path
+        head = request(demo, "HEAD", path, token=None)
+        assert (head.status, head.header("Content-Length"), head.body) == (200, str(len(asset.body)), b""), path
 
 
 def test_progress_follows_an_upload(start_server):

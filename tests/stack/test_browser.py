@@ -1,40 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chromium: a video that plays while it is uploaded, and requests from another origin."""
 
-import functools
-import http.server
 import json
 import re
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from browsing import chromium, tabs, video_file  # noqa: F401  (fixtures)
-from browsing import COLOURS, FORMATS, TIMEOUT_MS, VIDEO_SECONDS, keep_figures, needs_chromium
-from client import AUTHED, LiveUpload, create, download_path
+from browsing import chromium, other_origin, tabs, video_file  # noqa: F401  (fixtures)
+from browsing import COLOURS, FORMATS, TIMEOUT_MS, VIDEO_SECONDS, keep_figures, needs_chromium, try_to_run
+from client import AUTHED, LiveUpload, create, download_path, put
 from harness import seconds, wait_until
 
-PAGES = Path(__file__).resolve().parent / "browser"
 COLOUR_TOLERANCE = 25
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def other_origin():
-    """The files of browser/ from a port that is not the homeserver's."""
-    handler = functools.partial(QuietHandler, directory=PAGES)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 # ---- a video that is still being uploaded ----
@@ -266,3 +246,24 @@ def test_a_page_of_another_origin_reads_a_live_download(stack, tabs, other_origi
     upload.break_off()
     page.wait_for_function("window.end !== null")
     assert page.evaluate("window.end") == "TypeError"
+
+
+def test_a_page_of_another_origin_does_not_run_media(stack, tabs, other_origin):
+    """Whoever finds a way to name a script's address may not name an upload; it can be read and opened as ever."""
+    user = stack.user("brenda")
+    mxc = create(stack, token=user.access_token)
+    put(stack, mxc, b"self.hasRun = true;", token=user.access_token, content_type="text/javascript")
+    page = tabs.open(f"{other_origin}/player.html")
+    address = stack.url + download_path(mxc, AUTHED, access_token=user.access_token)
+    ways = ["import", "script", "style", "object"]
+    assert try_to_run(page, address, ways) == {"fetch": 200, "hasRun": False, **dict.fromkeys(ways, "refused")}
+
+    text = create(stack, token=user.access_token)
+    put(stack, text, b"to be read", token=user.access_token, content_type="text/plain")
+    address = stack.url + download_path(text, AUTHED, access_token=user.access_token)
+    with page.expect_response(address) as framed:
+        page.evaluate("address => { document.body.append(Object.assign(document.createElement('iframe'), {src: address})); }",
+                      address)
+    assert framed.value.status == 200
+    page.goto(address)
+    assert page.inner_text("body") == "to be read"

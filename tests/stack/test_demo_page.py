@@ -11,9 +11,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from browsing import chromium, tabs, video_file  # noqa: F401  (fixtures)
-from browsing import keep_figures, needs_chromium
-from client import create, get, put
+from browsing import chromium, other_origin, tabs, video_file  # noqa: F401  (fixtures)
+from browsing import keep_figures, needs_chromium, try_to_run
+from client import AUTHED, create, download_path, get, put
 from harness import wait_until
 from playwright.sync_api import expect
 
@@ -266,8 +266,120 @@ def test_the_page_tells_what_the_server_refuses(start_sluice, stack, tabs, tmp_p
 
     page.goto(f"{sluice.url}{DEMO}#mxc=mxc://{stack.server_name}/nosuchmedia")
     expect(page.locator("#receive-state")).to_contain_text("M_NOT_FOUND")
-    page.goto(f"{sluice.url}{DEMO}#mxc=http://example.org/")
-    expect(page.locator("#receive-state")).to_contain_text("no mxc URI")
+
+
+def test_the_page_takes_no_other_path_for_an_mxc_uri(stack, tabs):
+    """What is no server name or no media id is asked for nowhere: as a path it could lead elsewhere."""
+    page = sign_in(tabs, stack.url, stack.user("brenda"))
+    page.locator("#drop").wait_for()
+    asked = []
+    for uri in ("http://example.org/", "mxc://../config", "mxc://%2e%2e/config", "mxc://./config", "mxc://..:80/config",
+                "mxc://example.org/..", "mxc://example.org/a/b", "mxc://example.org", "mxc://a@b/c", "mxc://[::1/a",
+                "mxc://example.org:/a", "mxc://example.org/a.b", "mxc://example.org\\a/b"):
+        page.goto("about:blank")
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{stack.url}{DEMO}#mxc={urllib.parse.quote(uri, safe='')}")
+        expect(page.locator("#receive-state")).to_have_text(f"This is no mxc URI: {uri}")
+    assert not [url for url in asked if "/download/" in url or "/progress/" in url]
+    limits = {url for url in asked if "/_matrix/" in url}
+    assert limits == {f"{stack.url}/_matrix/client/v1/media/config"}, "only what the page asks for itself"
+    for uri in ("mxc://example.org:8448/a_B-1", "mxc://[2001:db8::1]:80/a", "mxc://192.0.2.1/a"):
+        page.goto("about:blank")
+        page.goto(f"{stack.url}{DEMO}#mxc={urllib.parse.quote(uri, safe='')}")
+        expect(page.locator("#receive-state")).to_contain_text("M_NOT_FOUND")
+
+
+# ---- who one is ----
+
+SIGNED_IN_BY_LINK = "This link signed you in"
+LINK_WAS_NOT_TAKEN = "brought another token"
+
+
+def kept_token(page):
+    return page.evaluate("sessionStorage.getItem('sluice-demo-token')")
+
+
+def test_the_page_says_that_a_link_signed_one_in(stack, tabs, screenshot):
+    user = stack.user("brenda")
+    page = sign_in(tabs, stack.url, user)
+    notice = page.locator("#link-notice")
+    expect(notice).to_contain_text(SIGNED_IN_BY_LINK)
+    screenshot(page, "signed-in-by-link-light")
+    page.set_input_files("#file", files=[{"name": "a", "mimeType": "", "buffer": b"a"}])
+    expect(page.locator("#send-state")).to_have_text(re.compile("safely stored"))
+    expect(notice).to_contain_text(SIGNED_IN_BY_LINK)
+    page.click("#send-another")  # a page of its own, which knows no link any more
+    page.locator("#drop").wait_for()
+    expect(notice).to_contain_text(SIGNED_IN_BY_LINK)
+
+    page.click("#change-token")
+    page.fill("#token", user.access_token)
+    page.click("#token-form button")
+    page.locator("#drop").wait_for()
+    expect(notice).to_be_hidden()
+
+
+def test_a_link_does_not_replace_a_token(stack, tabs, screenshot):
+    mine, others = stack.user("brenda").access_token, stack.user("carol").access_token
+    link = f"{stack.url}{DEMO}#token={urllib.parse.quote(others, safe='')}"
+    page = tabs.open(stack.url + DEMO)
+    page.fill("#token", mine)
+    page.click("#token-form button")
+    page.locator("#drop").wait_for()
+    notice = page.locator("#link-notice")
+    expect(notice).to_be_hidden()
+
+    page.goto(link)  # in the page that is there: only the fragment changes
+    expect(page.locator("#notices")).to_contain_text("not taken")
+    assert page.url == stack.url + DEMO
+    assert kept_token(page) == mine
+    page.goto(f"{link}&mxc=mxc://{stack.server_name}/nosuchmedia")
+    expect(page.locator("#receive-state")).to_contain_text("M_NOT_FOUND")
+    assert page.url == f"{stack.url}{DEMO}#mxc=mxc://{stack.server_name}/nosuchmedia"
+    assert kept_token(page) == mine
+
+    page.goto("about:blank")
+    page.goto(link)
+    expect(notice).to_contain_text(LINK_WAS_NOT_TAKEN)
+    assert page.url == stack.url + DEMO
+    assert kept_token(page) == mine
+    screenshot(page, "link-not-taken-light")
+    notice.get_by_role("button").click()
+    expect(notice).to_contain_text(SIGNED_IN_BY_LINK)
+    assert kept_token(page) == others
+
+
+def test_who_opened_the_page_cannot_steer_it(stack, tabs, other_origin):
+    """A page of another origin keeps no handle of the demo that it opens: it could give it a token later."""
+    mine, others = stack.user("brenda").access_token, stack.user("carol").access_token
+    opener = tabs.open(f"{other_origin}/player.html")
+    with opener.expect_popup() as opened:
+        opener.evaluate("address => { window.opened = window.open(address); }", stack.url + DEMO)
+    page = opened.value
+    page.fill("#token", mine)
+    page.click("#token-form button")
+    page.locator("#drop").wait_for()
+    assert page.evaluate("window.opener") is None
+    assert opener.evaluate("window.opened.closed")
+    opener.evaluate("address => { window.opened.location = address; }", f"{stack.url}{DEMO}#token={others}")
+    page.reload()
+    page.locator("#drop").wait_for()
+    assert (page.url, kept_token(page)) == (stack.url + DEMO, mine)
+
+
+def test_the_page_runs_no_media(stack, tabs):
+    """An upload is of the page's own origin: as a module or a worker it would be the page. Not even from the cache."""
+    user = stack.user("brenda")
+    mxc = create(stack, token=user.access_token)
+    script = b"self.hasRun = true; self.postMessage?.(1); self.onconnect = (event) => event.ports[0].postMessage(1);"
+    put(stack, mxc, script, token=user.access_token, content_type="text/javascript")
+    page = sign_in(tabs, stack.url, user)
+    page.locator("#drop").wait_for()
+    address = download_path(mxc, AUTHED, access_token=user.access_token)
+    ways = ["import", "script", "worker", "sharedworker", "style", "serviceworker"]
+    assert try_to_run(page, address, ways) == {"fetch": 200, "hasRun": False, **dict.fromkeys(ways, "refused")}
+    scopes = page.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.map(({scope}) => scope))")
+    assert scopes == [stack.url + DEMO]
 
 
 def test_the_page_does_without_a_service_worker(stack, tabs, screenshot):
