@@ -314,9 +314,8 @@ void print_welcome(const DefaultSetup& setup, const std::string& url, const std:
   // address by itself.
   const bool is_default_url = url == "http://" + config::Config().listen.to_string();
   const std::string server = is_default_url ? "" : " --server " + url;
-  const std::string demo = setup.config.demo
-                               ? fmt::format("{}/_sluice/demo#token={}", url, percent_encode(setup.token))
-                               : fmt::format("off; for a page in the browser: SLUICE_DEMO=true {} serve", program);
+  const std::string demo = setup.config.demo ? fmt::format("{}/_sluice/demo#token={}", url, percent_encode(setup.token))
+                                             : "off; with SLUICE_DEMO=true there is a page to try it in the browser";
   fmt::print(R"(
 Sluice is running.
   base URL   {url}
