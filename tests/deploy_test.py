@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "sluice.service"
 NGINX = DEPLOY / "nginx" / "matrix.conf"
+SNIPPET = DEPLOY / "nginx" / "sluice.conf"
 CADDY = DEPLOY / "caddy" / "Caddyfile"
 HAPROXY = DEPLOY / "haproxy" / "haproxy.cfg"
 PROXIES = [NGINX, CADDY, HAPROXY]
@@ -68,8 +69,9 @@ def test_a_proxy_names_both_servers_where_they_listen_by_default(path):
 
 @pytest.mark.parametrize("path, names", [
     (NGINX, ["proxy_read_timeout", "proxy_send_timeout", "client_body_timeout", "send_timeout"]),
+    (SNIPPET, ["proxy_read_timeout", "proxy_send_timeout", "client_body_timeout", "send_timeout"]),
     (HAPROXY, ["timeout client", "timeout server"]),
-], ids=["nginx", "haproxy"])
+], ids=["nginx", "snippet", "haproxy"])
 def test_a_proxy_is_more_patient_than_sluice(path, names):
     patience = max(map(default_seconds, ["downloads.max_wait", "http.body_timeout", "http.write_timeout"]))
     for name in names:
@@ -89,6 +91,16 @@ def test_nginx_holds_nothing_back():
     assert values(NGINX, "client_max_body_size") == ["0", "50m"] and "50m" in nginx_location("= /synapse")
     assert values(NGINX, "proxy_http_version") == ["1.1"]
     assert values(NGINX, "proxy_set_header X-Forwarded-For") == ["$remote_addr"]
+
+
+def test_the_snippet_passes_media_on_as_the_whole_file_does():
+    whole = nginx_location("= /sluice") + NGINX.read_text().split("    client_header_timeout")[1].split("    location / {")[0]
+    for name in ("proxy_request_buffering", "proxy_buffering", "proxy_buffer_size", "proxy_buffers", "gzip", "proxy_http_version",
+                 "proxy_send_timeout", "proxy_read_timeout", "client_body_timeout", "send_timeout", "client_max_body_size",
+                 "proxy_set_header Host", "proxy_set_header X-Forwarded-For", "proxy_set_header X-Forwarded-Proto"):
+        [told] = values(SNIPPET, name)
+        assert re.search(rf"^ +{re.escape(f'{name} {told};')}", whole, re.MULTILINE), name
+    assert values(SNIPPET, "proxy_pass") == [f"http://{defaults()['listen']}$sluice_uri"]
 
 
 def test_nginx_passes_on_what_it_chose_by():
@@ -114,7 +126,7 @@ def test_caddy_does_not_keep_the_places_of_those_who_left():
     assert not values(CADDY, "request_buffers") and not values(CADDY, "buffer_requests")
 
 
-@pytest.mark.parametrize("path", PROXIES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", [*PROXIES, SNIPPET], ids=lambda path: path.stem)
 def test_new_media_is_told_by_the_length_of_its_id(path):
     source = (ROOT / "src/repository/repository.cpp").read_text()
     random_bytes = int(re.search(r"kMediaIdRandomBytes = (\d+)", source)[1])
@@ -266,6 +278,12 @@ def test_yamllint_likes_the_compose_file():
 
 
 # ---- The pages about it ----
+
+
+def test_the_page_names_the_libraries_of_the_image():
+    image = re.search(r"--no-install-recommends \\\n(.*?)&&", (DOCKER / "Dockerfile").read_text(), re.DOTALL)[1]
+    page = re.search(r"--no-install-recommends (.*?)\n\n", PAGES[0].read_text(), re.DOTALL)[1]
+    assert page.replace("\\", "").split() == image.replace("\\", "").split()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

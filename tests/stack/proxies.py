@@ -36,6 +36,18 @@ http {{
 """
 
 
+# A site as it may be before: it passes on everything, and its own location comes with ~, as Synapse's documentation has it.
+NGINX_SITE = """
+server {{
+    listen 127.0.0.1:{port};
+    server_name matrix.example.org;
+{snippet}
+    location / {{ return 200 '{{"who": "site"}}'; }}
+    location ~ ^(/_matrix|/_synapse/client) {{ proxy_pass http://127.0.0.1:{synapse_port}; }}
+}}
+"""
+
+
 def replaced(text, pattern, replacement):
     """Every match replaced; a pattern that fits nothing means that the shipped file has become another."""
     changed, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
@@ -76,11 +88,17 @@ class Proxy:
         (self.directory / name).write_text(self._change(text))
         return str(self.directory / name)
 
+    def _snippet(self, synapse_port, sluice_port):
+        snippet = replaced((DEPLOY / "nginx/sluice.conf").read_text(), re.escape(SLUICE), f"127.0.0.1:{sluice_port}")
+        return self._nginx_main(NGINX_SITE.format(port=self.port, snippet=snippet, synapse_port=synapse_port))
+
     def _nginx(self, *ports):
         text = self._shipped("nginx/matrix.conf", *ports)
         text = replaced(text, r"^\s*ssl_.*;.*\n", "")
         text = replaced(text, r"^\s*listen \[::\].*;.*\n", "")
-        text = replaced(text, r"^(\s*)listen 443 .*;", rf"\1listen 127.0.0.1:{self.port};")
+        return self._nginx_main(replaced(text, r"^(\s*)listen 443 .*;", rf"\1listen 127.0.0.1:{self.port};"))
+
+    def _nginx_main(self, text):
         user = "user root;" if os.getuid() == 0 else ""
         main = NGINX_MAIN.format(directory=self.directory, user=user, shipped=text)
         return ["nginx", "-p", str(self.directory), "-e", "stderr", "-c", self._write("nginx.conf", main)]

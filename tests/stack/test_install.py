@@ -16,7 +16,7 @@ import pytest
 from harness import BINARY, REPOSITORY, clean_environment, seconds
 
 DOCUMENT = REPOSITORY / "docs" / "install.md"
-TOKEN_LINE = "TOKEN=your_access_token"
+TOKEN_LINE = "read -rsp 'Access token: ' TOKEN"
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "=== block "
 
@@ -73,7 +73,11 @@ case $verb in
   enable | start) start ;;
   disable | stop) stop ;;
   restart) stop; start ;;
-  reload) nginx -s reload 2> /dev/null ;;
+  reload) # is over when the old worker, which still takes connections for a moment, has gone
+    gone() { grep -c "worker process .* exited" "$ROOT/nginx.log" || true; }
+    before=$(gone)
+    nginx -s reload 2> /dev/null
+    while [ "$(gone)" = "$before" ]; do sleep 0.05; done ;;
   *) exit 1 ;;
 esac
 """
@@ -82,18 +86,75 @@ NGINX_MAIN = """
 user root;
 worker_processes 1;
 pid ROOT/nginx.pid;
-error_log ROOT/nginx.log;
+error_log ROOT/nginx.log notice;
 events { worker_connections 768; }
 http { access_log off; include /etc/nginx/sites-enabled/*; }
 """
 
+# A site as administrators have it: more than Matrix, and Matrix on two ports.
 NGINX_BEFORE = """
 server {
+    listen 80;
+    server_name example.org matrix.example.org;
+    location /.well-known/acme-challenge/ { root /etc/nginx/acme; }
+    location / { return 301 https://$host$request_uri; }
+}
+
+server {
     listen 443 ssl http2;
-    server_name matrix.example.org;
+    listen 8448 ssl http2 default_server;
+\tserver_name  example.org matrix.example.org;
+
     ssl_certificate /etc/letsencrypt/live/matrix.example.org/fullchain.pem;
     ssl_certificate_key /etc/letsencrypt/live/matrix.example.org/privkey.pem;
-    location / { proxy_pass http://127.0.0.1:8008; }
+
+    location /.well-known/acme-challenge/ { root /etc/nginx/acme; }
+    location = /.well-known/matrix/client {
+        default_type application/json;
+        return 200 '{"m.homeserver": {"base_url": "https://matrix.example.org"}}';
+    }
+    location = /.well-known/matrix/server {
+        default_type application/json;
+        return 200 '{"m.server": "matrix.example.org:8448"}';
+    }
+    location / { return 200 "the page of Element"; }
+
+    # As Synapse's documentation has it.
+    location ~ ^(/_matrix|/_synapse/client) {
+        proxy_pass http://localhost:8008;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header Host $host:$server_port;
+        client_max_body_size 50M;
+        proxy_http_version 1.1;
+    }
+}
+"""
+
+# What the site answers to whom, asked at four moments: before, with new media only, with all media, after going back.
+PROBE = r"""
+ask() { curl -s -w ' %{http_code} %{redirect_url}\n' -H "Authorization: Bearer $(cat "$ROOT/token")" "$@"; }
+upload() { ask --data-binary "$1" "$2/_matrix/media/v3/upload" | sed 's/.*"mxc:..\([^"]*\)".*/\1/'; }
+probe() {
+  mkdir -p "$ROOT/asked/$1"
+  sha256sum < /etc/nginx/sites-enabled/matrix > "$ROOT/asked/$1/site"
+  stat -c '%F %a %U' /etc/nginx/sites-enabled/matrix >> "$ROOT/asked/$1/site"
+  for base in http://matrix.example.org https://matrix.example.org https://matrix.example.org:8448 https://example.org; do
+    for path in / /.well-known/acme-challenge/x /.well-known/matrix/client /.well-known/matrix/server \
+        /_matrix/client/versions /_matrix/federation/v1/version /_matrix/key/v2/nothing /_matrix/client/v3/account/whoami \
+        /_synapse/client/nothing /_synapse/admin/v1/server_version; do
+      echo "$base$path $(ask "$base$path")"
+    done
+  done > "$ROOT/asked/$1/other"
+  for base in https://matrix.example.org https://matrix.example.org:8448; do
+    echo "config $(ask $base/_matrix/client/v1/media/config)"
+    mxc=$(upload "of $1" $base)
+    [ "$1" != before ] || echo "$mxc" > "$ROOT/old"
+    echo "id $(echo -n "${mxc#*/}" | wc -c)"
+    echo "own $(ask "$base/_matrix/client/v1/media/download/$mxc")"
+    echo "old $(ask "$base/_matrix/client/v1/media/download/$(cat "$ROOT/old")" | tail -1)"
+    echo "federation $(ask "$base/_matrix/federation/v1/media/download/nothing" | cut -c 1-40)"
+  done > "$ROOT/asked/$1/media"
 }
 """
 
@@ -132,15 +193,16 @@ with socket.socket() as any_socket:  # the network's own loopback, up
 END
 
 rm -rf /etc/nginx /etc/matrix-synapse /etc/sluice /etc/systemd/system/sluice.service
-mkdir -p /etc/nginx/sites-available /etc/nginx/sites-enabled /etc/matrix-synapse/conf.d /etc/systemd/system
+mkdir -p /etc/nginx/sites-enabled /etc/matrix-synapse/conf.d /etc/systemd/system
 mkdir -p /var/lib/matrix-synapse /var/lib/nginx /etc/letsencrypt/live/matrix.example.org
-printf '127.0.0.1 localhost matrix.example.org\n' > /etc/hosts
+mkdir -p /etc/nginx/acme/.well-known/acme-challenge
+echo -n proof > /etc/nginx/acme/.well-known/acme-challenge/x
+printf '127.0.0.1 localhost example.org matrix.example.org\n' > /etc/hosts
 printf 'hosts: files\n' > /etc/nsswitch.conf
 sed "s|ROOT|$ROOT|" "$ROOT/nginx.conf" > /etc/nginx/nginx.conf
-cp "$ROOT/before.conf" /etc/nginx/sites-available/matrix
-ln -s ../sites-available/matrix /etc/nginx/sites-enabled/
+install -m 640 "$ROOT/before.conf" /etc/nginx/sites-enabled/matrix
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=matrix.example.org \
-  -addext subjectAltName=DNS:matrix.example.org -keyout /etc/letsencrypt/live/matrix.example.org/privkey.pem \
+  -addext subjectAltName=DNS:matrix.example.org,DNS:example.org -keyout /etc/letsencrypt/live/matrix.example.org/privkey.pem \
   -out /etc/letsencrypt/live/matrix.example.org/fullchain.pem 2> /dev/null
 export CURL_CA_BUNDLE=/etc/letsencrypt/live/matrix.example.org/fullchain.pem
 cp "$ROOT/homeserver.yaml" /etc/matrix-synapse/homeserver.yaml
@@ -206,11 +268,17 @@ def shown(root):
     return re.split(rf"^{MARK}\d+\n", ran.stdout, flags=re.MULTILINE)[1:]
 
 
+# Before which of the document's lines is asked.
+PROBES = {"new": "sed -i 's/# | media/| media/' /etc/nginx/snippets/sluice.conf", "all": 'cp $BACKUP "$SITE"'}
+
+
 def script():
-    parts = [PREPARE, "set -o pipefail\n"]
+    parts = [PREPARE, "set -o pipefail\n", PROBE, "probe before\n"]
     for number, (commands, _) in enumerate(blocks()):
+        parts.extend(f"probe {name}\n" for name, line in PROBES.items() if commands.startswith(line))
         parts.append(f"echo {shlex.quote(MARK + str(number))}\n")
         parts.append(commands.replace(TOKEN_LINE, 'TOKEN=$(cat "$ROOT/token")'))
+    parts.append("probe after\n")
     parts.append("systemctl stop matrix-synapse\nnginx -s stop 2> /dev/null\n")
     return "".join(parts)
 
@@ -246,6 +314,48 @@ def test_the_live_download_was_live(shown):
     for sent, received in lines:
         assert (received - sent) % timedelta(days=1) <= timedelta(seconds=1), lines
     assert lines[0][1] != lines[2][1], "all came at once"
+
+
+def probed(root, name, what):
+    return (root / "asked" / name / what).read_text()
+
+
+def media(root, name):
+    """The same on both ports: what was asked about media, as {question: answer}."""
+    lines = [line.split(" ", 1) for line in probed(root, name, "media").splitlines()]
+    assert len(lines) == 10 and [dict(lines[:5])] == [dict(lines[5:])], lines
+    return {question: answer.strip() for question, answer in lines}
+
+
+def test_everything_else_answers_as_before(shown, root):
+    assert shown
+    before = probed(root, "before", "other")
+    for words in ("the page of Element 200", "proof 200", "m.homeserver", "m.server", '"versions"', '"server"', "301"):
+        assert words in before, words
+    for name in ("new", "all", "after"):
+        assert probed(root, name, "other") == before, name
+
+
+def test_new_media_goes_to_sluice_on_both_ports_and_old_media_stays(shown, root):
+    assert shown
+    before, new = media(root, "before"), media(root, "new")
+    assert (before["id"], before["config"]) == ("24", '{"m.upload.size":52428800} 200')
+    assert (new["id"], new["config"], new["own"]) == ("32", '{"m.upload.size":104857600} 200', "of new 200")
+    assert new["old"] == before["old"] == "of before 200"
+
+
+def test_all_media_goes_to_sluice_on_both_ports(shown, root):
+    assert shown
+    everything = media(root, "all")
+    assert (everything["id"], everything["own"]) == ("32", "of all 200")
+    assert "M_NOT_FOUND" in everything["old"], everything
+
+
+def test_going_back_restores_the_site_and_its_media(shown, root):
+    assert shown
+    assert probed(root, "after", "site") == probed(root, "before", "site") != probed(root, "new", "site")
+    back = media(root, "after")
+    assert (back["id"], back["own"], back["old"]) == ("24", "of after 200", "of before 200")
 
 
 def test_nothing_of_the_machine_stays(shown, root):

@@ -77,7 +77,7 @@ def sluice(tmp_path_factory):
     running.stop()
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*KINDS, "snippet"])
 def proxy(request, tmp_path_factory, synapse, sluice):
     running = Proxy(request.param, tmp_path_factory.mktemp("proxy") / request.param, synapse.port, sluice.port)
     yield running.start()
@@ -370,6 +370,50 @@ def test_only_new_media_goes_to_sluice_if_wished(recorded_new_media):
     assert set(answered.values()) == {"sluice"}, answered
 
 
+# A site that has the snippet: what it was, but for media.
+
+
+def all_media_too(text):
+    return replaced(text, r"# (\| media/)", r"\1")
+
+
+@pytest.mark.parametrize("change", [None, all_media_too], ids=["new media", "all media"])
+def test_a_site_with_the_snippet_sends_only_media_to_sluice(change, tmp_path):
+    with recorders("snippet", tmp_path, change) as servers:
+        proxy, synapse, sluice = servers
+        assert set(who_answers(proxy, TO_SYNAPSE + [FEDERATED_OLD]).values()) == {"synapse"}
+        assert set(who_answers(proxy, TO_SLUICE + [FEDERATED_NEW]).values()) == {"sluice"}
+        assert set(who_answers(proxy, OLD_MEDIA).values()) == {"sluice" if change else "synapse"}
+        assert set(who_answers(proxy, ["/", "/.well-known/matrix/client", "/_synapse/admin/v1/x"]).values()) == {"site"}
+        assert sluice.targets() == TO_SLUICE + [FEDERATED_NEW] + (OLD_MEDIA if change else [])  # as the client sent them
+        assert sluice.fields("x-forwarded-for") == ["127.0.0.1"]
+
+
+def test_the_snippet_lets_nothing_more_through_to_synapse(tmp_path):
+    def without(text):
+        return replaced(text, r'^location ~ "\(\?x\)[\s\S]*?^\}', "")
+
+    reached = []
+    for name, change in (("before", without), ("new", None), ("all", all_media_too)):
+        with recorders("snippet", tmp_path / name, change) as (proxy, synapse, _):
+            for path in HIDDEN:
+                status_of(proxy, path)
+            reached.append(set(synapse.targets()))
+    assert reached[0] >= reached[1] >= reached[2] and reached[0], reached
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "snippet"])
+def test_with_new_media_the_thumbnails_of_synapse_stay_thumbnails(kind, tmp_path):
+    def change(text):
+        return uncommented_thumbnails(text if kind == "snippet" else new_media_only(text))
+
+    with recorders(kind, tmp_path, change) as (proxy, synapse, sluice):
+        new, old = (f"/_matrix/client/v1/media/thumbnail/example.org/{media_id}?width=1" for media_id in (NEW, OLD))
+        assert set(who_answers(proxy, [new, old])) == {new, old}
+        assert sluice.targets() == [new.replace("/thumbnail/", "/download/")]
+        assert synapse.targets() == [old]
+
+
 def test_the_rest_is_synapses(proxy):
     response = request(proxy, "GET", "/_matrix/client/versions", token=None)
     assert response.status == 200 and "v1.11" in response.json()["versions"]
@@ -412,6 +456,8 @@ def asks_in_vain(servers, path):
 
 
 def test_synapse_does_not_answer_it(proxy):
+    if proxy.kind == "snippet":
+        pytest.skip("the rest of that site is an administrator's own")
     answers = {path: status_of(proxy, path) for path in HIDDEN}
     assert set(answers.values()) <= {400, 404}, answers
 
@@ -520,7 +566,7 @@ def started(proxy):
 # ---- Thumbnails ----
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "snippet"])
 def test_thumbnails_can_be_the_files_themselves(kind, tmp_path, synapse, sluice):
     running = Proxy(kind, tmp_path / kind, synapse.port, sluice.port, uncommented_thumbnails)
     try:
@@ -535,7 +581,7 @@ def test_thumbnails_can_be_the_files_themselves(kind, tmp_path, synapse, sluice)
 
 
 def uncommented_thumbnails(text):
-    return replaced(text, r"^(\s*)# (~\^\(/_matrix|http-request replace-path|@thumbnail|uri @thumbnail)", r"\1\2")
+    return replaced(text, r"^(\s*)# (~\^\(/_matrix|if \(\$request_uri|http-request replace-path|@thumbnail|uri @thumbnail)", r"\1\2")
 
 
 # ---- TLS and HTTP/2 ----
