@@ -14,10 +14,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 
-from harness import clean_environment, seconds, wait_until
-from processes import ends_with_us, free_port
+from harness import clean_environment, seconds
+from processes import Program, free_port
 
 SERVER_NAME = "stack.test"
 REGISTRATION_SECRET = "only the tests register by this"
@@ -88,14 +87,10 @@ def call(url, method, path, token=None, body=None, timeout=20):
         raise MatrixError(error.code, {"error": text.decode("utf-8", "replace")}) from None
 
 
-class Synapse:
+class Synapse(Program):
     def __init__(self, directory, **overrides):
-        self.directory = Path(directory)
-        self.directory.mkdir(parents=True)
-        self.port = free_port()
+        super().__init__(directory)
         self.bridge = ApplicationService()
-        self.log_file = self.directory / "log"
-        self.process = None
         self._users = {}
         self._lock = threading.Lock()
         self._write_configuration(overrides)
@@ -134,43 +129,17 @@ class Synapse:
 
     # Process
 
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
     def start(self):
         command = [sys.executable, "-m", "synapse.app.homeserver", "--config-path", self.config_file]
         if not (self.directory / "signing.key").exists():
             subprocess.run([*command, "--generate-keys"], cwd=self.directory, env=clean_environment(), check=True,
                            capture_output=True)
-        with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(ends_with_us(command), cwd=self.directory, env=clean_environment(),
-                                            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            wait_until(self.answers, "Synapse to answer", timeout=60)
-        except BaseException:
-            self.stop()
-            raise
+        self.run(command, self._answers, timeout=60)
         return self
 
-    def answers(self):
-        if self.process.poll() is not None:
-            raise AssertionError(f"Synapse ended with {self.process.returncode}:\n{self.log()[-4000:]}")
-        try:
-            with urllib.request.urlopen(self.url + "/health", timeout=1) as response:
-                return response.status == 200
-        except OSError:
-            return False
-
-    def stop(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                self.process.wait(seconds(20))
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+    def _answers(self):
+        with contextlib.suppress(OSError), urllib.request.urlopen(self.url + "/health", timeout=1) as response:
+            return response.status == 200
 
     def restart(self):
         self.stop()
@@ -184,9 +153,6 @@ class Synapse:
         self.process.send_signal(signal.SIGCONT)
 
     # What it tells
-
-    def log(self):
-        return self.log_file.read_text(errors="replace")
 
     def requests(self, user_agent=None):
         """(method, path) of every request that it has answered, as its access log has them."""

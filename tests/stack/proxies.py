@@ -4,13 +4,10 @@
 import contextlib
 import os
 import re
-import signal
 import socket
-import subprocess
-from pathlib import Path
 
-from harness import REPOSITORY, clean_environment, seconds, wait_until
-from processes import ends_with_us, free_port
+from harness import REPOSITORY
+from processes import Program
 
 DEPLOY = REPOSITORY / "deploy"
 KINDS = ("nginx", "caddy", "haproxy")
@@ -55,25 +52,17 @@ def replaced(text, pattern, replacement):
     return changed
 
 
-class Proxy:
+class Proxy(Program):
     """One proxy process on loopback, without TLS, in front of Synapse and Sluice.
 
     `change` changes the text once more, as the comments in the shipped file tell an administrator to.
     """
 
     def __init__(self, kind, directory, synapse_port, sluice_port, change=None):
+        super().__init__(directory)
         self.kind = kind
         self._change = change or (lambda text: text)
-        self.directory = Path(directory)
-        self.directory.mkdir(parents=True)
-        self.port = free_port()
-        self.log_file = self.directory / "log"
-        self.process = None
         self.command = getattr(self, "_" + kind)(synapse_port, sluice_port)
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def address(self):
@@ -116,29 +105,10 @@ class Proxy:
         return ["haproxy", "-db", "-f", self._write("haproxy.cfg", text)]
 
     def start(self):
-        environment = clean_environment({"HOME": str(self.directory), "XDG_DATA_HOME": str(self.directory)})
-        with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(ends_with_us(self.command), cwd=self.directory, env=environment,
-                                            stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            wait_until(self._accepts, f"{self.kind} to listen", timeout=20)
-        except BaseException:
-            self.stop()
-            raise
+        self.run(self.command, self._accepts, timeout=20,
+                 environment={"HOME": str(self.directory), "XDG_DATA_HOME": str(self.directory)})
         return self
 
     def _accepts(self):
-        if self.process.poll() is not None:
-            raise AssertionError(f"{self.kind} ended with {self.process.returncode}:\n{self.log_file.read_text()}")
         with contextlib.suppress(OSError), socket.create_connection(self.address, timeout=1):
             return True
-        return False
-
-    def stop(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(seconds(10))
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
