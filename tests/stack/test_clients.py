@@ -200,8 +200,8 @@ def big_file(tmp_path_factory):
 @pytest.mark.parametrize("kind", ALL)
 def test_a_big_file(clients, kind, big_file, tmp_path):
     copy = tmp_path / "copy"
-    mxc = clients[kind].do("upload", file=big_file, name="big.bin", type="application/octet-stream")["mxc"]
-    clients[kind].do("download", mxc=mxc, to=copy)
+    mxc = clients[kind].do("upload", timeout=60, file=big_file, name="big.bin", type="application/octet-stream")["mxc"]
+    clients[kind].do("download", timeout=60, mxc=mxc, to=copy)
     assert sha256(copy) == sha256(big_file)
     copy.unlink()
 
