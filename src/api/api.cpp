@@ -77,16 +77,19 @@ const Site& Api::site_of(std::string_view host) const {
   return found == sites_.end() ? sites_.front() : *found;
 }
 
-auth::Credentials Api::credentials_of(const Call& call) {
+std::string Api::token_of(const Call& call) {
   constexpr std::string_view kScheme = "Bearer ";
-  auth::Credentials credentials;
   const auto authorization = call.exchange.head().field("Authorization");
   if (authorization && authorization->size() > kScheme.size() &&
       equals_ignoring_case(authorization->substr(0, kScheme.size()), kScheme)) {
-    credentials.token = trim(authorization->substr(kScheme.size()));
-  } else {
-    credentials.token = call.target.parameter("access_token").value_or("");
+    return std::string(trim(authorization->substr(kScheme.size())));
   }
+  return std::string(call.target.parameter("access_token").value_or(""));
+}
+
+auth::Credentials Api::credentials_of(const Call& call) {
+  auth::Credentials credentials;
+  credentials.token = token_of(call);
   credentials.user_id = call.target.parameter("user_id").value_or("");
   credentials.client_address = call.exchange.client_address();
   credentials.client_network = http::network_of(credentials.client_address);

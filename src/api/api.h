@@ -66,6 +66,7 @@ class Api {
 
   const Site& site_of(std::string_view host) const;
   Task<Result<auth::Requester>> identify(Call& call);
+  static std::string token_of(const Call& call);  // empty if there is none
   static auth::Credentials credentials_of(const Call& call);
 
   const std::vector<Site> sites_;

@@ -124,7 +124,7 @@ Api::Answer Api::download(Call& call) {
   if (would_be_run(call.exchange.head())) co_return refuse_to_be_run(call.exchange);
   // Where everybody may read, nobody is asked who they are.
   const bool asks = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow;
-  const bool has_token = asks && !credentials_of(call).token.empty();
+  const bool has_token = asks && !token_of(call).empty();
   if (has_token) {
     if (const auto requester = co_await identify(call); !requester) co_return std::unexpected(requester.error());
   }
