@@ -42,7 +42,7 @@ class ExchangeDouble final : public http::Exchange {
   const std::shared_ptr<Signal>& signal() override { return caller_.signal(); }
   bool is_present() override { return caller_.is_present(); }
   const http::RequestHead& head() const override { return head_; }
-  std::string_view id() const override { return "request-1"; }
+  http::ExchangeId id() const override { return {.run = "test", .connection = 1, .exchange = 1}; }
   const std::string& client_address() const override { return client_address_; }
   Task<Result<>> receive_body(http::BodySink& sink) override {
     was_body_asked_ = true;

@@ -84,11 +84,11 @@ TEST(EntityTag, IsWhatConditionsMatch) {
 
 // ---- all the fields ----
 
-std::map<std::string_view, std::string> fields(std::string_view content_type, std::string_view filename,
+std::map<std::string, std::string> fields(std::string_view content_type, std::string_view filename,
                                                Lifetime lifetime = Lifetime::kImmutable, bool is_private = true) {
   http::Response response;
   add_media_fields(response, content_type, filename, "\"etag\"", lifetime, is_private);
-  std::map<std::string_view, std::string> fields;
+  std::map<std::string, std::string> fields;
   for (const auto& [name, value] : response.fields) {
     EXPECT_TRUE(fields.emplace(name, value).second) << name << " is there twice";
   }

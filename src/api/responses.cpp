@@ -41,15 +41,16 @@ http::Response json_response(std::string json) {
   return response;
 }
 
-std::vector<std::pair<std::string_view, std::string>> common_fields() {
-  return {
-      {"Access-Control-Allow-Origin", "*"},
-      {"Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS"},
-      {"Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization, Range, If-Range, If-None-Match"},
-      {"Access-Control-Expose-Headers",
-       "Content-Length, Content-Range, Content-Disposition, Accept-Ranges, ETag, Retry-After"},
-      {"X-Content-Type-Options", "nosniff"},
-  };
+http::Fields common_fields() {
+  http::Fields fields;
+  fields.add("Access-Control-Allow-Origin", "*");
+  fields.add("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+  fields.add("Access-Control-Allow-Headers",
+             "X-Requested-With, Content-Type, Authorization, Range, If-Range, If-None-Match");
+  fields.add("Access-Control-Expose-Headers",
+             "Content-Length, Content-Range, Content-Disposition, Accept-Ranges, ETag, Retry-After");
+  fields.add("X-Content-Type-Options", "nosniff");
+  return fields;
 }
 
 }  // namespace sluice::api

@@ -21,6 +21,6 @@ http::Response json_response(std::string json);
 std::string json_string(std::string_view text);
 
 /// What goes on every response: CORS as the client-server API asks of servers ("Web Browser Clients"), and nosniff.
-std::vector<std::pair<std::string_view, std::string>> common_fields();
+http::Fields common_fields();
 
 }  // namespace sluice::api

@@ -17,7 +17,7 @@ std::string body_of(const http::Response& response) { return std::get<std::strin
 
 std::optional<std::string> field(const http::Response& response, std::string_view name) {
   for (const auto& [key, value] : response.fields) {
-    if (equals_ignoring_case(key, name)) return value;
+    if (equals_ignoring_case(key, name)) return std::string(value);
   }
   return std::nullopt;
 }

@@ -126,6 +126,8 @@ class FaultyFileSystem final : public FileSystem {
     return {};
   }
 
+  void begin_sync(const FileDescriptor&) override {}  // what it may have written is among what may survive
+
   SystemResult<> sync(const FileDescriptor& file) override {
     const std::scoped_lock lock(mutex_);
     if (auto open = gate(Call::kSync); !open) return open;

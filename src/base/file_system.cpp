@@ -68,6 +68,10 @@ SystemResult<> PosixFileSystem::write_at(const FileDescriptor& file, std::span<c
   return {};
 }
 
+void PosixFileSystem::begin_sync(const FileDescriptor& file) {
+  (void)::sync_file_range(file.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 SystemResult<> PosixFileSystem::sync(const FileDescriptor& file) { return done_unless_negative(::fsync(file.get())); }
 
 SystemResult<> PosixFileSystem::sync_directory(const std::string& path) {

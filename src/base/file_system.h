@@ -44,6 +44,9 @@ class FileSystem {
   /// Writes all of `data` at `offset`, or fails.
   virtual SystemResult<> write_at(const FileDescriptor& file, std::span<const std::byte> data,
                                   std::uint64_t offset) = 0;
+  /// Lets the disk begin to write the file's bytes, so that a `sync` later has less to wait for. No promise: it neither
+  /// waits nor fails, and makes nothing durable.
+  virtual void begin_sync(const FileDescriptor& file) = 0;
   /// Returns when the file's bytes and size are on stable storage (fsync).
   virtual SystemResult<> sync(const FileDescriptor& file) = 0;
   /// Returns when the directory's entries are on stable storage.
@@ -64,6 +67,7 @@ class PosixFileSystem final : public FileSystem {
   SystemResult<FileDescriptor> create(const std::string& path) override;
   SystemResult<FileDescriptor> open_read(const std::string& path) override;
   SystemResult<> write_at(const FileDescriptor& file, std::span<const std::byte> data, std::uint64_t offset) override;
+  void begin_sync(const FileDescriptor& file) override;
   SystemResult<> sync(const FileDescriptor& file) override;
   SystemResult<> sync_directory(const std::string& path) override;
   SystemResult<> link(const std::string& from, const std::string& to) override;

@@ -25,6 +25,13 @@ class SpoolFile {
   virtual const std::shared_ptr<const FileDescriptor>& descriptor() const = 0;
 };
 
+/// A file that has come whole and is to be kept, and, after `BlobStore::publish`, what became of it.
+struct Publication {
+  SpoolFile* file;
+  Sha256Digest sha256;
+  Result<> outcome{};
+};
+
 /// Whether the catalog knows a digest.
 using IsReferenced = std::function<Result<bool>(const Sha256Digest&)>;
 
@@ -45,9 +52,17 @@ class BlobStore {
   virtual Result<std::unique_ptr<SpoolFile>> create_spool() = 0;
   /// Appends; the caller gives the offset, which is the number of bytes written before.
   virtual Result<> write_at(SpoolFile& file, std::span<const std::byte> data, std::uint64_t offset) = 0;
-  /// Returns when the bytes are on stable storage under `sha256`. Called once; after an error the file can only be
-  /// destroyed.
-  virtual Result<> publish(SpoolFile& file, const Sha256Digest& sha256) = 0;
+  /// Returns when the bytes of each are on stable storage under its digest, or its outcome says why not; one that fails
+  /// leaves the others be. Together they cost fewer syncs than one after the other, and wait for the largest of them.
+  /// Once for each file; after an error it can only be destroyed.
+  virtual void publish(std::span<Publication* const> group) = 0;
+  /// One by itself.
+  Result<> publish(SpoolFile& file, const Sha256Digest& sha256) {
+    Publication alone{&file, sha256};
+    Publication* const group[] = {&alone};
+    publish(group);
+    return alone.outcome;
+  }
   /// The catalog has committed: forgets the spool name. Cannot fail in a way that matters: what stays is swept later.
   virtual void settle(SpoolFile& file) = 0;
   /// The catalog has certainly not committed: gives the space of what was published back, unless the catalog refers to

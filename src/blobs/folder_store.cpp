@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -195,11 +196,37 @@ class FolderStore final : public BlobStore {
     return {};
   }
 
-  Result<> publish(SpoolFile& spool_file, const Sha256Digest& sha256) override {
-    if (auto published = publish_steps(static_cast<FolderSpoolFile&>(spool_file), sha256); !published) {
-      return fail::from_system(published.error(), "Storing a file");
+  using BlobStore::publish;
+
+  void publish(std::span<Publication* const> group) override {
+    std::vector<Publication*> running(group.begin(), group.end());
+    // Takes out of the running what fails.
+    const auto each = [&running](auto step) {
+      std::erase_if(running, [&step](Publication* one) {
+        const SystemResult<> done = step(static_cast<FolderSpoolFile&>(*one->file), one->sha256);
+        if (!done) one->outcome = fail::from_system(done.error(), "Storing a file");
+        return !done;
+      });
+    };
+
+    // The mark must not be lost while the blob is kept. Renaming before the file's own fsync costs least: on a
+    // journalling file system the one commit then carries both, and the directory's fsync finds nothing left to write.
+    each([](FolderSpoolFile& file, const Sha256Digest& sha256) { return file.mark(sha256); });
+    // All files' bytes before the first fsync, whose journal commit then carries them all: 64 files of 10 KiB took 250
+    // ms otherwise, each with a commit of its own, and 22 ms so (ext4).
+    if (running.size() > 1) {
+      for (const Publication* one : running) fs_.begin_sync(*one->file->descriptor());
     }
-    return {};
+    each([this](FolderSpoolFile& file, const Sha256Digest&) { return fs_.sync(*file.descriptor()); });
+    if (running.empty()) return;
+    const SystemResult<> marks_synced = fs_.sync_directory(spool_);
+    each([&](FolderSpoolFile&, const Sha256Digest&) { return marks_synced; });
+
+    each([this](FolderSpoolFile& file, const Sha256Digest& sha256) { return put_in_place(file, sha256); });
+    std::map<std::string, SystemResult<>> synced;  // each folder once
+    for (const Publication* one : running) synced.try_emplace(blob_folder(one->sha256));
+    for (auto& [folder, outcome] : synced) outcome = fs_.sync_directory(folder);
+    each([&](FolderSpoolFile&, const Sha256Digest& sha256) { return synced.at(blob_folder(sha256)); });
   }
 
   void settle(SpoolFile& file) override {
@@ -260,26 +287,21 @@ class FolderStore final : public BlobStore {
   std::string blob_folder(const Sha256Digest& sha256) const { return blobs_ + '/' + sha256.to_hex().substr(0, 2); }
   std::string blob_path(const Sha256Digest& sha256) const { return blob_folder(sha256) + '/' + sha256.to_hex(); }
 
-  SystemResult<> publish_steps(FolderSpoolFile& file, const Sha256Digest& sha256) {
-    assert(!file.is_marked());
-    // The mark must not be lost while the blob is kept. Renaming before the file's own fsync costs least: on a
-    // journalling file system the one commit then carries both, and the directory's fsync finds nothing left to write.
-    if (auto marked = file.mark(sha256); !marked) return marked;
-    if (auto synced = fs_.sync(*file.descriptor()); !synced) return synced;
-    if (auto synced = fs_.sync_directory(spool_); !synced) return synced;
-
-    if (auto linked = fs_.link(file.path(), blob_path(sha256)); linked) {
+  /// Gives the content of a synced and marked file its name. The folder is synced in any case afterwards, also when the
+  /// content was in place already: another upload may have linked it and not have come to that.
+  SystemResult<> put_in_place(FolderSpoolFile& file, const Sha256Digest& sha256) {
+    const SystemResult<> linked = fs_.link(file.path(), blob_path(sha256));
+    if (linked) {
       file.keep_mark();
-    } else if (linked.error() != std::errc::file_exists) {
-      return linked;
-    } else if (!is_sound(blob_path(sha256), size_of(*file.descriptor()))) {
-      // Ours is whole and synced, so it heals the older ids of this content too. The mark goes with it: who made the
-      // damaged file has left one, or has committed.
-      if (auto replaced = fs_.rename(file.path(), blob_path(sha256)); !replaced) return replaced;
-      open_files_.forget(sha256);
+      return {};
     }
-    // Also when the content was in place already: another upload may have linked it and not have come to this line.
-    return fs_.sync_directory(blob_folder(sha256));
+    if (linked.error() != std::errc::file_exists) return linked;
+    if (is_sound(blob_path(sha256), size_of(*file.descriptor()))) return {};
+    // Ours is whole and synced, so it heals the older ids of this content too. The mark goes with it: who made the
+    // damaged file has left one, or has committed.
+    const SystemResult<> replaced = fs_.rename(file.path(), blob_path(sha256));
+    if (replaced) open_files_.forget(sha256);
+    return replaced;
   }
 
   static std::int64_t size_of(const FileDescriptor& file) {

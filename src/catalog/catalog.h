@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,7 +49,8 @@ struct Record {
 
 /// What is known of each media id: reservations, and what is stored. It knows nothing of running transfers.
 ///
-/// Every call may block and may come from any thread. Changes are on stable storage when the call returns.
+/// Every call may block and may come from any thread. Changes are on stable storage when the call returns, or, made
+/// inside `together`, when that returns.
 /// Expected outcomes are values; Error 507 when space ran out and nothing has changed, 500 for anything
 /// else that is broken.
 class Catalog {
@@ -72,6 +74,12 @@ class Catalog {
 
   /// Removes up to `limit` reservations that are expired at `now`; returns how many it removed.
   virtual Result<std::size_t> reap(WallTime now, std::size_t limit) = 0;
+
+  /// Calls `work` once, inside the call, and puts all that it changes through this catalog, from its own thread, on
+  /// stable storage together, at the price of one change. The changes see each other, in order, and one that is refused
+  /// leaves the others be; but nothing that `work` was told about them holds until this has succeeded, and an error of
+  /// this call means that error for every one of them. Readers see nothing of them before. Not nested.
+  virtual Result<> together(const std::function<void()>& work) = 0;
 
   /// Succeeds when the catalog can answer a query and could commit.
   virtual Result<> check() = 0;

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
+#include <future>
 #include <latch>
 #include <limits>
 #include <memory>
@@ -248,6 +250,25 @@ TYPED_TEST_P(CatalogContract, TheLimitIsExactUnderConcurrency) {
   EXPECT_EQ(reserved, 5);
 }
 
+TYPED_TEST_P(CatalogContract, TheLimitIsExactWhenManyReserveTogether) {
+  constexpr int kThreads = 8;
+  std::atomic<int> reserved = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        EXPECT_TRUE(this->catalog_->together([&] {
+          for (int k = 0; k < 4; ++k) {
+            const std::string id = std::to_string(i) + "-" + std::to_string(k);
+            if (this->catalog_->reserve(this->reservation(id), 10)) ++reserved;
+          }
+        }));
+      });
+    }
+  }
+  EXPECT_EQ(reserved, 10);
+}
+
 TYPED_TEST_P(CatalogContract, AnswersManyReadersAndWritersAtOnce) {
   constexpr int kThreads = 24;  // more than any implementation should have connections
   std::latch start(kThreads);
@@ -336,6 +357,87 @@ TYPED_TEST_P(CatalogContract, FindsEverythingWhenOpenedAgain) {
   }
 }
 
+TYPED_TEST_P(CatalogContract, WhatIsChangedTogetherShowsTogether) {
+  this->reserve(this->reservation("expired", 0, 10));
+  this->reserve(this->reservation("a"));
+  const Result<> done = this->catalog_->together([&] {
+    this->reserve(this->reservation("b"));
+    this->store(this->stored("a"));
+    EXPECT_EQ(this->catalog_->reap(this->at(10), 10), 1u);
+    const auto readers_see =
+        std::async(std::launch::async, [&] {
+          return std::array{this->find(this->mxc("a")), this->find(this->mxc("b")), this->find(this->mxc("expired"))};
+        }).get();
+    EXPECT_TRUE(readers_see[0].reservation);
+    EXPECT_FALSE(readers_see[1].reservation);
+    EXPECT_TRUE(readers_see[2].reservation);
+  });
+  ASSERT_TRUE(done) << done.error().message;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(this->find(this->mxc("a")).stored);
+    EXPECT_TRUE(this->find(this->mxc("b")).reservation);
+    EXPECT_FALSE(this->find(this->mxc("expired")).reservation);
+    this->reopen();
+  }
+}
+
+TYPED_TEST_P(CatalogContract, ARefusalAmongChangesMadeTogetherLeavesTheOthersBe) {
+  this->store(this->stored("stored", "first"));
+  const Result<> done = this->catalog_->together([&] {
+    EXPECT_TRUE(this->catalog_->reserve(this->reservation("a"), 2));
+    EXPECT_EQ(this->catalog_->store(this->stored("stored", "second")).error().http_status, 409);
+    EXPECT_TRUE(this->catalog_->reserve(this->reservation("b"), 2));
+    EXPECT_EQ(this->catalog_->reserve(this->reservation("c"), 2).error().http_status, 429);
+    EXPECT_EQ(this->catalog_->reserve(this->reservation("a"), 9).error().http_status, 500);
+    this->store(this->stored("last"));
+  });
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_TRUE(this->find(this->mxc("a")).reservation);
+  EXPECT_TRUE(this->find(this->mxc("b")).reservation);
+  EXPECT_FALSE(this->find(this->mxc("c")).reservation);
+  EXPECT_TRUE(this->find(this->mxc("last")).stored);
+  EXPECT_EQ(this->find(this->mxc("stored")).stored->sha256, sha256("first"));
+}
+
+TYPED_TEST_P(CatalogContract, ChangesMadeTogetherAreTakenBackTogether) {
+  struct Thrown {};
+  EXPECT_THROW((void)this->catalog_->together([&] {
+    this->reserve(this->reservation("a"));
+    this->store(this->stored("b"));
+    throw Thrown();
+  }),
+               Thrown);
+  EXPECT_FALSE(this->find(this->mxc("a")).reservation);
+  EXPECT_FALSE(this->find(this->mxc("b")).stored);
+  EXPECT_TRUE(this->catalog_->reserve(this->reservation("c"), 1)) << "what was taken back still counts as pending";
+  EXPECT_TRUE(this->catalog_->together([&] { this->store(this->stored("b")); }));
+  EXPECT_TRUE(this->find(this->mxc("b")).stored);
+}
+
+TYPED_TEST_P(CatalogContract, NothingChangedTogetherIsNoError) {
+  EXPECT_TRUE(this->catalog_->together([] {}));
+}
+
+// Its clock may be set back; what had expired by the later time is pending at the earlier.
+TYPED_TEST_P(CatalogContract, TheLimitHoldsWhenTheClockIsSetBack) {
+  ASSERT_TRUE(this->catalog_->reserve(this->reservation("a", 0, 100), 2));
+  ASSERT_TRUE(this->catalog_->reserve(this->reservation("b", 0, 100), 2));
+  ASSERT_TRUE(this->catalog_->reserve(this->reservation("c", 200, 300), 2));
+  EXPECT_EQ(this->catalog_->reserve(this->reservation("d", 50, 150), 2).error().http_status, 429);
+  EXPECT_TRUE(this->catalog_->reserve(this->reservation("d", 200, 300), 2));
+  EXPECT_EQ(this->catalog_->reserve(this->reservation("e", 200, 300), 2).error().http_status, 429);
+}
+
+TYPED_TEST_P(CatalogContract, TheLimitHoldsForEachOfManyUsers) {
+  for (int round = 0; round < 3; ++round) {
+    for (int user = 0; user < 50; ++user) {
+      const std::string name = "@user" + std::to_string(user) + ":example.org";
+      const std::string id = std::to_string(user) + "-" + std::to_string(round);
+      EXPECT_EQ(this->catalog_->reserve(this->reservation(id, 0, 1000, name), 2).has_value(), round < 2);
+    }
+  }
+}
+
 TYPED_TEST_P(CatalogContract, TheCheckChangesNothing) {
   EXPECT_TRUE(this->catalog_->check());
   this->reserve(this->reservation("a"));
@@ -349,9 +451,12 @@ REGISTER_TYPED_TEST_SUITE_P(CatalogContract, KnowsNothingOfAnUnknownId, FindsARe
                             OneOfManyThatStoreAtTheSameTimeWins, AnIdCannotBeReservedTwiceNorAfterItWasStored,
                             IdsOfDifferentServersAndCasesAreDifferent, RefusesMoreThanTheLimitUntilTheFirstExpires,
                             CountsEachUserAndOnlyWhatIsPending, ALimitOfNoneRefusesWithoutATimeToComeBack,
-                            TheLimitIsExactUnderConcurrency, AnswersManyReadersAndWritersAtOnce,
-                            AnExpiredReservationIsFoundUntilItIsReaped, ReapsInBatchesTheOldestFirst,
-                            RefersToContentOnceItIsStored, KeepsTextAsItIs, KeepsNumbersAsTheyAre,
-                            FindsEverythingWhenOpenedAgain, TheCheckChangesNothing);
+                            TheLimitIsExactUnderConcurrency, TheLimitIsExactWhenManyReserveTogether,
+                            AnswersManyReadersAndWritersAtOnce, AnExpiredReservationIsFoundUntilItIsReaped,
+                            ReapsInBatchesTheOldestFirst, RefersToContentOnceItIsStored, KeepsTextAsItIs,
+                            KeepsNumbersAsTheyAre, FindsEverythingWhenOpenedAgain, WhatIsChangedTogetherShowsTogether,
+                            ARefusalAmongChangesMadeTogetherLeavesTheOthersBe, ChangesMadeTogetherAreTakenBackTogether,
+                            NothingChangedTogetherIsNoError, TheLimitHoldsWhenTheClockIsSetBack,
+                            TheLimitHoldsForEachOfManyUsers, TheCheckChangesNothing);
 
 }  // namespace sluice::catalog

@@ -3,11 +3,15 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -35,11 +39,14 @@ PRAGMA cell_size_check = ON;
 PRAGMA journal_size_limit = 67108864;
 )sql";
 
-// Counting and adding are one statement, so one transaction.
 constexpr std::string_view kReserve = R"sql(
 INSERT INTO media (media_id, server_name, user, created_at, expires_at, content_type, filename)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
-WHERE (SELECT count(*) FROM media WHERE user = ?3 AND expires_at > ?4) < ?8
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+)sql";
+
+// Counts no further than to ?3.
+constexpr std::string_view kCountPending = R"sql(
+SELECT count(*) FROM (SELECT 1 FROM media WHERE user = ?1 AND expires_at > ?2 LIMIT ?3)
 )sql";
 
 constexpr std::string_view kFirstExpiry = "SELECT min(expires_at) FROM media WHERE user = ?1 AND expires_at > ?2";
@@ -71,7 +78,7 @@ WallTime to_time(std::int64_t column) { return WallTime(Milliseconds(column)); }
 
 struct Writer {
   Database database;
-  Statement reserve, first_expiry, store, reap;
+  Statement reserve, count_pending, first_expiry, store, reap;
 };
 
 struct Reader {
@@ -96,6 +103,7 @@ Result<std::unique_ptr<Writer>> open_writer(const std::string& path) {
   if (Result<> ready = prepare_sqlite_schema(writer->database); !ready) return Failure(ready.error());
   if (Result<> set = writer->database.execute(kConnectionSettings); !set) return Failure(set.error());
   const Result<> prepared = prepare_all(writer->database, {{&writer->reserve, kReserve},
+                                                           {&writer->count_pending, kCountPending},
                                                            {&writer->first_expiry, kFirstExpiry},
                                                            {&writer->store, kStore},
                                                            {&writer->reap, kReap}});
@@ -181,6 +189,36 @@ Result<Record> read_record(const Mxc& mxc, const Execution& row) {
   return record;
 }
 
+/// What is known, without asking the database, of how many ids each user has pending: at most so many. It is the last
+/// count and what was added since; what was stored or has expired meanwhile can only have made it less. So a
+/// reservation below the limit by this bound is below it for certain, and one count serves many: a user with 10,000
+/// pending ids (a bridge) cost 400 us for each create, all of it counting.
+class PendingBounds {
+ public:
+  /// Nothing when a count is needed: none was made, or the clock was set back to before it.
+  std::optional<std::int64_t> at_most(const std::string& user, WallTime now) const {
+    const auto found = bounds_.find(user);
+    if (found == bounds_.end() || now < found->second.counted_at) return {};
+    return found->second.pending;
+  }
+  void set(const std::string& user, std::int64_t counted, WallTime now) {
+    if (bounds_.size() >= kMaxUsers) bounds_.clear();
+    bounds_[user] = {counted, now};
+  }
+  void add_one(const std::string& user) {
+    if (const auto found = bounds_.find(user); found != bounds_.end()) ++found->second.pending;
+  }
+
+ private:
+  static constexpr std::size_t kMaxUsers = 10'000;  // about 1 MB; what is forgotten is counted again
+
+  struct Bound {
+    std::int64_t pending;
+    WallTime counted_at;
+  };
+  std::unordered_map<std::string, Bound> bounds_;
+};
+
 class SqliteCatalog final : public Catalog {
  public:
   SqliteCatalog(std::unique_ptr<Writer> writer, std::vector<std::unique_ptr<Reader>> readers)
@@ -188,14 +226,18 @@ class SqliteCatalog final : public Catalog {
 
   Result<> reserve(const Reservation& reservation, std::uint32_t max_pending) override {
     const std::scoped_lock lock(writer_mutex_);
+    if (group_ && group_->failure) return Failure(*group_->failure);
+    const Result<bool> has_room = has_room_for(reservation, max_pending);
+    if (!has_room) return note(Failure(has_room.error()));
+    if (!*has_room) return too_many_pending(reservation);
     const Result<std::int64_t> added =
         writer_->reserve
             .start(reservation.mxc.media_id(), reservation.mxc.server_name(), reservation.user,
                    to_column(reservation.created_at), to_column(reservation.expires_at), reservation.content_type,
-                   reservation.filename, std::int64_t{max_pending})
+                   reservation.filename)
             .finish();
-    if (!added) return Failure(added.error());
-    if (*added == 0) return too_many_pending(reservation);
+    if (!added) return note(Failure(added.error()));
+    pending_bounds_.add_one(reservation.user);
     return {};
   }
 
@@ -210,6 +252,7 @@ class SqliteCatalog final : public Catalog {
 
   Result<> store(const StoredMedia& media) override {
     const std::scoped_lock lock(writer_mutex_);
+    if (group_ && group_->failure) return Failure(*group_->failure);
     const Result<std::int64_t> changed =
         writer_->store
             .start(media.mxc.media_id(), media.mxc.server_name(), media.user, to_column(media.created_at),
@@ -217,7 +260,7 @@ class SqliteCatalog final : public Catalog {
                    static_cast<std::int64_t>(media.size), std::span<const std::byte>(media.sha256.bytes),
                    static_cast<std::int64_t>(media.attempt))
             .finish();
-    if (!changed) return Failure(changed.error());
+    if (!changed) return note(Failure(changed.error()));
     if (*changed == 0) return fail::with(409, "M_CANNOT_OVERWRITE_MEDIA", "This media id has content already");
     return {};
   }
@@ -230,10 +273,21 @@ class SqliteCatalog final : public Catalog {
   Result<std::size_t> reap(WallTime now, std::size_t limit) override {
     constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();  // a negative LIMIT would mean none
     const std::scoped_lock lock(writer_mutex_);
+    if (group_ && group_->failure) return Failure(*group_->failure);
     const Result<std::int64_t> removed =
         writer_->reap.start(to_column(now), static_cast<std::int64_t>(std::min(limit, kMost))).finish();
-    if (!removed) return Failure(removed.error());
+    if (!removed) return note(Failure(removed.error()));
     return static_cast<std::size_t>(*removed);
+  }
+
+  Result<> together(const std::function<void()>& work) override {
+    const std::scoped_lock lock(writer_mutex_);
+    Result<sqlite::Transaction> transaction = sqlite::Transaction::begin(writer_->database);
+    if (!transaction) return Failure(transaction.error());
+    const Group group(group_);
+    work();
+    if (group.failure) return Failure(*group.failure);
+    return transaction->commit();
   }
 
   Result<> check() override {
@@ -245,19 +299,52 @@ class SqliteCatalog final : public Catalog {
   }
 
  private:
-  // Asked in a second statement, still under the mutex: in between, nothing can have expired or been stored.
+  /// The changes that share a transaction now.
+  struct Group {
+    explicit Group(Group*& current) : current_(current) { current_ = this; }
+    Group(const Group&) = delete;
+    Group& operator=(const Group&) = delete;
+    ~Group() { current_ = nullptr; }
+
+    std::optional<Error> failure;  // of the whole transaction
+    Group*& current_;
+  };
+
+  Result<bool> has_room_for(const Reservation& reservation, std::uint32_t max_pending) {
+    const WallTime now = reservation.created_at;
+    if (pending_bounds_.at_most(reservation.user, now).value_or(max_pending) < max_pending) return true;
+    Execution query =
+        writer_->count_pending.start(reservation.user, to_column(now), static_cast<std::int64_t>(max_pending));
+    const Result<bool> row = query.step();
+    if (!row) return Failure(row.error());
+    const std::int64_t counted = query.integer(0);
+    pending_bounds_.set(reservation.user, counted, now);
+    return counted < max_pending;
+  }
+
+  // Nothing can have expired or been stored since they were counted: the mutex is still held.
   Failure too_many_pending(const Reservation& refused) {
     Error error{429, "M_LIMIT_EXCEEDED", "Too many media ids wait for their content", {}, false};
     Execution query = writer_->first_expiry.start(refused.user, to_column(refused.created_at));
     const Result<bool> row = query.step();
-    if (!row) return Failure(row.error());
+    if (!row) return note(Failure(row.error()));
     if (*row && !query.is_null(0)) error.retry_after = to_time(query.integer(0)) - refused.created_at;
     return Failure(std::move(error));
   }
 
-  std::mutex writer_mutex_;  // guards writer_
+  // A statement that fails takes back what it did itself. But some errors, a full disk above all, make SQLite take back
+  // the whole transaction: then nothing of the group can be kept, and what would come after must not be committed
+  // alone.
+  Failure note(Failure failure) {
+    if (group_ && !writer_->database.in_transaction()) group_->failure = failure.error();
+    return failure;
+  }
+
+  std::recursive_mutex writer_mutex_;  // guards all below but readers_; `together` holds it while changes are made
   std::unique_ptr<Writer> writer_;
-  ReaderPool readers_;  // closed before the writer, whose closing empties the log
+  PendingBounds pending_bounds_;
+  Group* group_ = nullptr;  // while `together` runs its work
+  ReaderPool readers_;      // closed before the writer, whose closing empties the log
 };
 
 }  // namespace

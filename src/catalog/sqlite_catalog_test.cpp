@@ -3,10 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <random>
 
 #include "base/temporary_directory_test.h"
@@ -17,6 +21,7 @@
 namespace sluice::catalog {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -117,6 +122,56 @@ TEST_F(SqliteCatalogTest, TheCheckFailsWhenNothingCanBeCommitted) {
   ASSERT_FALSE(checked);
   EXPECT_EQ(checked.error().http_status, 500);
   EXPECT_TRUE(catalog->reserve(reservation("a"), 5)) << "the failed check left its transaction open";
+}
+
+/// No file grows beyond a size, as on a full disk. For the whole process, so only while it lives.
+class FullDisk {
+ public:
+  explicit FullDisk(std::uintmax_t size) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{size, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+  ~FullDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = nullptr;
+};
+
+// A few changes reach the disk when they are committed; thousands before, since they do not fit into memory.
+TEST_F(SqliteCatalogTest, ADiskThatFillsUpFailsTheWholeGroupAndKeepsNothingOfIt) {
+  const auto catalog = open();
+  fill(*catalog, 10);
+  for (const int changes : {3, 30'000}) {
+    const std::string prefix = std::to_string(changes) + "-";
+    int refused = 0;
+    {
+      const FullDisk full(std::filesystem::file_size(path_ + "-wal") + 100'000);
+      std::optional<FullDisk> fuller;
+      if (changes < 100) fuller.emplace(std::filesystem::file_size(path_ + "-wal"));
+      const Result<> done = catalog->together([&] {
+        for (int i = 0; i < changes; ++i) {
+          const Result<> reserved = catalog->reserve(reservation(prefix + std::to_string(i)), 1'000'000);
+          if (!reserved) ++refused;
+        }
+      });
+      ASSERT_FALSE(done);
+      EXPECT_THAT(done.error().http_status, AnyOf(500, 507));  // SQLite cannot always tell this from a broken disk
+    }
+    EXPECT_EQ(refused > 0, changes > 100) << "the test does not test what it says";
+    for (int i = 0; i < changes; i += 1 + changes / 100) {
+      EXPECT_FALSE(catalog->find(mxc(prefix + std::to_string(i)))->reservation) << i;
+    }
+    EXPECT_TRUE(catalog->reserve(reservation(prefix + "after"), 1'000'000)) << "there is space again";
+    EXPECT_TRUE(catalog->find(mxc("stored9"))->stored);
+  }
 }
 
 TEST_F(SqliteCatalogTest, RefusesAFileFromTheFutureAndLeavesItAsItIs) {

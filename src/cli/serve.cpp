@@ -236,7 +236,7 @@ class Service {
     if (target.substr(0, target.find('?')) != "/metrics") {
       co_return api::error_response({404, "M_UNRECOGNIZED", "Only /metrics is here"});
     }
-    const http::Traffic& traffic = server_.traffic();
+    const http::Traffic traffic = server_.traffic();
     http::Response response;
     response.with("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
     response.body = metrics_.text({
@@ -261,7 +261,7 @@ class Service {
     server_.drain();
     repository_.stop_waiting();
     if (!wait_until_idle(signals, config_.shutdown_grace)) {
-      spdlog::warn("cutting {} connections", server_.traffic().connections.load());
+      spdlog::warn("cutting {} connections", server_.traffic().connections);
       server_.abort();
       if (!wait_until_idle(signals, kAbortTime)) end_at_once(0);  // a disk that does not answer cannot be waited for
     }

@@ -24,7 +24,7 @@ std::string read(const std::filesystem::path& path) {
 
 std::string field(const http::Response& response, std::string_view name) {
   for (const auto& [key, value] : response.fields) {
-    if (key == name) return value;
+    if (key == name) return std::string(value);
   }
   return "(none)";
 }

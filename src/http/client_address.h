@@ -17,6 +17,9 @@ class TrustedProxies {
   ~TrustedProxies();
   TrustedProxies(TrustedProxies&&) noexcept;
 
+  /// Whether that is the address of a trusted proxy.
+  bool contain(std::string_view address) const;
+
   /// Who the client is: the peer, unless it is a trusted proxy; then the last address in X-Forwarded-For that is not
   /// a trusted proxy too, or the first of all if each is one: a client on a proxy's machine. Empty when a trusted proxy
   /// did not say: then the client is unknown, not the proxy.
@@ -26,6 +29,9 @@ class TrustedProxies {
   struct Ranges;
   std::unique_ptr<Ranges> ranges_;
 };
+
+/// The one form of an address: without the IPv6 mapping of an IPv4 address. Empty for what is no address.
+std::string canonical_address(std::string_view address);
 
 /// What limits per client address count by: an IPv4 address itself, an IPv6 address's /64, which is one customer.
 /// Empty for an empty address.

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <boost/asio/basic_stream_socket.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
+#include <atomic>
 #include <boost/intrusive/list.hpp>
 #include <memory>
 #include <optional>
@@ -11,10 +9,9 @@
 
 #include "http/request_parser.h"
 #include "http/server.h"
+#include "runtime/socket.h"
 
 namespace sluice::http {
-
-using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
 
 struct Server::Shared {
   ServerOptions options;
@@ -22,22 +19,35 @@ struct Server::Shared {
   Handler handler;
   std::function<Response(const Error&)> turn_error;
   std::function<void(const ExchangeReport&)> on_exchange;
-  Traffic traffic;
-  std::atomic<std::uint64_t> next_exchange{0};
-  std::string id_prefix;  // keeps ids of different runs apart
+  std::atomic<std::size_t> connections{0};  // open now
+  std::atomic<std::uint64_t> connections_ever{0};
+  std::string run;  // see ExchangeId
+};
+
+/// What the connections of one loop have moved. Only its thread counts, others read: so that loops need not pass the
+/// counters to and fro for each request.
+struct alignas(64) Server::Tally {
+  std::atomic<std::uint64_t> received_bytes{0};
+  std::atomic<std::uint64_t> sent_bytes{0};
+
+  static void add(std::atomic<std::uint64_t>& counter, std::uint64_t bytes) {
+    counter.store(counter.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+  }
 };
 
 /// One client's connection, as one coroutine that reads top to bottom: head, handler, response, again. It sleeps in
 /// one place, its signal; the socket, the timers, transfers and the waiting room all wake it there. While it sleeps it
 /// holds no buffer: bytes are read into a scratch area that all connections of a thread share.
+///
+/// A request that has come whole, and a response that the kernel takes at once, cost no coroutine but this one.
 class Connection final
     : public Exchange,
-      public std::enable_shared_from_this<Connection>,
       public boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
  public:
-  Connection(Socket socket, std::string peer, std::shared_ptr<Server::Shared> shared, bool draining);
+  Connection(FileDescriptor socket, std::string peer, Server::Shared& shared, Server::Tally& tally, bool draining);
   ~Connection();
 
+  /// Does not throw. The connection must live until it has ended.
   Task<> run();
   void drain();
   void abort();
@@ -46,8 +56,8 @@ class Connection final
   const std::shared_ptr<Signal>& signal() override { return signal_; }
   bool is_present() override;
   const RequestHead& head() const override { return head_; }
-  std::string_view id() const override { return id_; }
-  const std::string& client_address() const override { return client_address_; }
+  ExchangeId id() const override { return {shared_.run, number_, exchange_}; }
+  const std::string& client_address() const override { return is_proxied_ ? client_address_ : peer_; }
   Task<Result<>> receive_body(BodySink& sink) override;
 
  private:
@@ -58,49 +68,56 @@ class Connection final
     std::span<const std::byte> bytes;
   };
 
+  // connection.cpp: its life, and what it receives.
   Task<Head> receive_head();
-  Task<Response> handle();
+  Result<> feed_head(std::span<const std::byte> bytes);
   void begin_exchange();
+  Response refuse(const Error& error);
+  Response tell_bug(std::string_view what);
   void report(int status, bool completed);
-
   bool settle_request_body();
-  std::string compose_head(const Response& response, std::string_view framing) const;
-  Task<bool> respond(Response response, int& status);
-  Task<bool> send_text(std::string head, std::string body);
-  Task<bool> send_file(std::string head, FileBody body);
-  Task<bool> send_growing(std::string head, FollowBody body);
-  Task<bool> send_bytes(std::string_view bytes, bool more_follows);
-  Task<bool> send_range(int file, std::uint64_t offset, std::uint64_t length);
-  Task<bool> wait_writable();
-  void reset_on_close(bool reset);
   Task<> linger();
-
   Received receive_now(std::size_t limit);
   Result<std::size_t> feed(std::span<const std::byte> bytes, BodySink& sink);
-  void watch_readable();
+  void keep(std::span<const std::byte> bytes);
   bool has_deadline_passed() const { return std::chrono::steady_clock::now() >= deadline_at_; }
   void arm_deadline(Milliseconds from_now);
 
-  Socket socket_;
+  // connection_answer.cpp: what it sends.
+  Io begin_response(Response& response, std::string& unsent);
+  std::string_view compose_head(const Response& response) const;
+  bool sends_body(const Response& response) const;
+  const std::string* text_to_send(const Response& response) const;
+  Task<bool> finish_response(std::string unsent, Response response);
+  Task<bool> send_growing(FollowBody body);
+  Task<bool> send_bytes(std::string_view bytes, bool more_follows);
+  Task<bool> send_range(int file, std::uint64_t offset, std::uint64_t length);
+  Task<bool> wait_writable();
+  Io send_now(std::string_view& bytes, bool more_follows);
+  Io send_file_now(int file, std::uint64_t& offset, std::uint64_t& length);
+  void reset_on_close(bool reset);
+
+  Server::Shared& shared_;
+  Server::Tally& tally_;
   const std::string peer_;
-  const std::shared_ptr<Server::Shared> shared_;
   const std::shared_ptr<Signal> signal_;
+  Socket socket_;
   Deadline deadline_;
   SteadyTime deadline_at_;
 
   RequestHead head_;
   std::unique_ptr<RequestParser> parser_;  // while a head or a body is being read
   std::string pending_;                    // received, not consumed
-  std::optional<Error> refusal_;           // of a head that could not be read
-  std::string id_;
-  std::string client_address_;
+  std::unique_ptr<const Error> refusal_;   // of a head that could not be read
+  std::string client_address_;             // when the peer is a proxy
   SteadyTime started_at_;
   std::uint64_t bytes_received_ = 0;
   std::uint64_t bytes_sent_ = 0;
+  const std::uint64_t number_;
+  std::uint32_t exchange_ = 0;
 
   unsigned exchanges_in_turn_ = 0;  // since it last slept or gave others a turn
-  bool watching_readable_ = false;
-  bool is_writable_ = false;
+  const bool is_proxied_;
   bool continue_owed_ = false;  // the client waits for 100 Continue before it sends its body
   bool is_body_lost_ = false;   // the request body could not be read to its end
   bool client_left_ = false;
@@ -109,5 +126,20 @@ class Connection final
   bool draining_ = false;
   bool aborted_ = false;
 };
+
+/// Lets the loop's other connections have a turn.
+inline auto yield() {
+  struct Awaiter {
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiter) {
+      Loop::current().post([waiter] { waiter.resume(); });
+    }
+    void await_resume() const noexcept {}
+  };
+  return Awaiter{};
+}
+
+// What one connection may send before the others of its loop have a turn.
+inline constexpr std::uint64_t kTurnSentBytes = 2 * 1024 * 1024;
 
 }  // namespace sluice::http

@@ -1,7 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/message.h"
 
+#include <algorithm>
+
 namespace sluice::http {
+namespace {
+
+constexpr std::string_view kColon = ": ";
+constexpr std::string_view kLineEnd = "\r\n";
+
+// Without a way out of the middle, so that it is done sixteen bytes at a time.
+bool is_fit_for_a_field(std::string_view value) {
+  bool is_unfit = false;
+  for (const char c : value) is_unfit |= static_cast<unsigned char>(c) < ' ' || c == 0x7f;
+  return !is_unfit;
+}
+
+}  // namespace
+
+void Fields::add(std::string_view name, std::string_view value) {
+  is_fit_ = is_fit_ && is_fit_for_a_field(value);
+  text_.append(name).append(kColon).append(value).append(kLineEnd);
+}
+
+Fields::Iterator::value_type Fields::Iterator::operator*() const {
+  const std::size_t colon = rest_.find(kColon);
+  const std::size_t value = colon + kColon.size();
+  return {rest_.substr(0, colon), rest_.substr(value, rest_.find(kLineEnd) - value)};
+}
+
+Fields::Iterator& Fields::Iterator::operator++() {
+  rest_.remove_prefix(rest_.find(kLineEnd) + kLineEnd.size());
+  return *this;
+}
 
 std::string_view reason_phrase(int status) {
   switch (status) {

@@ -41,9 +41,9 @@ class RequestHead {
  private:
   friend class RequestParser;
 
-  struct Slice {
-    std::uint32_t offset = 0;
-    std::uint32_t size = 0;
+  struct Slice {  // of a head of at most kMaxHeadBytes, twice if a target was rewritten
+    std::uint16_t offset = 0;
+    std::uint16_t size = 0;
   };
   struct Field {
     Slice name;
@@ -94,16 +94,49 @@ struct FollowBody {
   std::optional<std::uint64_t> length;
 };
 
+/// The field lines of a response in the order of adding, as they go on the wire: one block of memory for all of them.
+class Fields {
+ public:
+  /// `name` must be a valid field name. A value that holds a control character makes all of them unfit to be sent.
+  void add(std::string_view name, std::string_view value);
+  void reserve(std::size_t bytes) { text_.reserve(bytes); }
+
+  /// `Name: value`, each with its line's end.
+  std::string_view text() const { return text_; }
+  bool is_fit() const { return is_fit_; }
+
+  class Iterator {
+   public:
+    using difference_type = std::ptrdiff_t;
+    using value_type = std::pair<std::string_view, std::string_view>;
+    Iterator() = default;
+    explicit Iterator(std::string_view rest) : rest_(rest) {}
+    value_type operator*() const;
+    Iterator& operator++();
+    Iterator operator++(int) { return std::exchange(*this, ++Iterator(*this)); }
+    bool operator==(const Iterator& other) const { return rest_.size() == other.rest_.size(); }
+
+   private:
+    std::string_view rest_;
+  };
+  Iterator begin() const { return Iterator(text_); }
+  Iterator end() const { return Iterator(); }
+  bool operator==(const Fields&) const = default;
+
+ private:
+  std::string text_;
+  bool is_fit_ = true;
+};
+
 /// A response, whatever it is made of; the connection does not know more about it than this.
 struct Response {
   int status = 200;
-  /// Field names are literals. Values must not hold CR or LF: the connection refuses to send such a response (500).
-  std::vector<std::pair<std::string_view, std::string>> fields;
-  std::variant<std::string, FileBody, FollowBody> body;
   bool close = false;  // end the connection afterwards
+  Fields fields;       // the connection sends a 500 instead of those that are not fit
+  std::variant<std::string, FileBody, FollowBody> body;
 
-  Response& with(std::string_view name, std::string value) & {
-    fields.emplace_back(name, std::move(value));
+  Response& with(std::string_view name, std::string_view value) & {
+    fields.add(name, value);
     return *this;
   }
 };

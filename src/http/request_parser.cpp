@@ -69,7 +69,7 @@ std::optional<std::string> RequestHead::combined_field(std::string_view name) co
 }
 
 RequestHead::Slice RequestHead::append(std::string_view text) {
-  const Slice slice{static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text.size())};
+  const Slice slice{static_cast<std::uint16_t>(text_.size()), static_cast<std::uint16_t>(text.size())};
   text_ += text;
   return slice;
 }
@@ -99,7 +99,8 @@ class RequestParser::Impl final : public beast::http::basic_parser<true> {
 
   void on_request_impl(beast::http::verb, beast::string_view method, beast::string_view target, int version,
                        error_code& ec) override {
-    head.text_.reserve(512);
+    head.text_.reserve(1024);
+    head.fields_.reserve(16);
     head.method_ = head.append(view(method));
     head.http_1_0_ = version == 10;
     if (target.size() > kMaxTargetBytes) {
@@ -132,7 +133,7 @@ class RequestParser::Impl final : public beast::http::basic_parser<true> {
       target = rest.substr(path);
       if (!target.starts_with('/')) {
         head.target_ = head.append("/");
-        head.target_.size += head.append(target).size;
+        head.target_.size = static_cast<std::uint16_t>(head.target_.size + head.append(target).size);
         return {};
       }
     }
@@ -248,7 +249,11 @@ Result<std::size_t> RequestParser::feed_head(std::span<const std::byte> bytes) {
 
 bool RequestParser::has_head() const { return impl_->is_header_done(); }
 
-RequestHead RequestParser::take_head() { return std::move(impl_->head); }
+RequestHead RequestParser::take_head() {
+  RequestHead head = impl_->head;  // a copy takes no more room than it needs
+  impl_->head = RequestHead();
+  return head;
+}
 
 Result<std::size_t> RequestParser::feed_body(std::span<const std::byte> bytes, const Sink& sink) {
   // The shortest frame: the last one. Beast asserts that it has come whole when it sees it for the second time.

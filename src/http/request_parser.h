@@ -37,6 +37,7 @@ class RequestParser {
   /// bytes must be fed again with more behind them; afterwards they belong to the body, or the next request.
   Result<std::size_t> feed_head(std::span<const std::byte> bytes);
   bool has_head() const;
+  /// Once. In no more memory than it needs, as it may have to be kept for long.
   RequestHead take_head();
 
   /// Feeds bytes of the body and hands its content on in order, in slices of `bytes`. Yields how many bytes were

@@ -1,63 +1,114 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/server.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
+#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
-#include <boost/asio/basic_socket_acceptor.hpp>
-#include <boost/asio/post.hpp>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/random.h"
 #include "http/connection.h"
-#include "runtime/loop_asio.h"
 
 namespace sluice::http {
 namespace {
 
-namespace asio = boost::asio;
-using asio::ip::tcp;
-using boost::system::error_code;
-using Acceptor = asio::basic_socket_acceptor<tcp, asio::io_context::executor_type>;
-
 constexpr int kBacklog = 4096;
 // How long accepting rests when there is no room for a connection.
 constexpr Milliseconds kAcceptRest{50};
+// Connections that are accepted before those that exist have a turn.
+constexpr int kAcceptsInTurn = 64;
 
-using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(sockaddr_storage);
+
+  sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
+  sockaddr_in& v4() { return reinterpret_cast<sockaddr_in&>(storage); }
+  sockaddr_in6& v6() { return reinterpret_cast<sockaddr_in6&>(storage); }
+
+  static std::optional<SocketAddress> of(const std::string& host, std::uint16_t port) {
+    SocketAddress address;
+    if (::inet_pton(AF_INET, host == "localhost" ? "127.0.0.1" : host.c_str(), &address.v4().sin_addr) == 1) {
+      address.storage.ss_family = AF_INET;
+      address.size = sizeof(sockaddr_in);
+    } else if (::inet_pton(AF_INET6, host.c_str(), &address.v6().sin6_addr) == 1) {
+      address.storage.ss_family = AF_INET6;
+      address.size = sizeof(sockaddr_in6);
+    } else {
+      return std::nullopt;
+    }
+    address.set_port(port);
+    return address;
+  }
+  // Both families have it in the same place.
+  std::uint16_t port() { return ntohs(v4().sin_port); }
+  void set_port(std::uint16_t port) { v4().sin_port = htons(port); }
+
+  std::string host() {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    const bool is_v4 = storage.ss_family == AF_INET;
+    const void* bytes = is_v4 ? static_cast<const void*>(&v4().sin_addr) : &v6().sin6_addr;
+    const char* written = ::inet_ntop(storage.ss_family, bytes, text.data(), text.size());
+    return written != nullptr ? written : "";
+  }
+};
+
+bool turn_on(const FileDescriptor& socket, int level, int option) {
+  const int on = 1;
+  return ::setsockopt(socket.get(), level, option, &on, sizeof on) == 0;
+}
+
+std::error_code last_error() { return {errno, std::generic_category()}; }
+
+enum class Sharing { kAlone, kShared };
+
+// A socket bound to `address`; with a port that the kernel chose, `address` gets it.
+std::expected<FileDescriptor, std::error_code> bind_to(SocketAddress& address, Sharing sharing) {
+  FileDescriptor socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const bool is_bound = socket && turn_on(socket, SOL_SOCKET, SO_REUSEADDR) &&
+                        (sharing == Sharing::kAlone || turn_on(socket, SOL_SOCKET, SO_REUSEPORT)) &&
+                        ::bind(socket.get(), address.get(), address.size) == 0 &&
+                        ::getsockname(socket.get(), address.get(), &address.size) == 0;
+  if (!is_bound) return std::unexpected(last_error());
+  return socket;
+}
 
 }  // namespace
 
+std::string ExchangeId::to_string() const { return fmt::format("{}-{:x}.{}", run, connection, exchange); }
+
 /// One loop's share of the server: a listening socket of its own on the common port (SO_REUSEPORT), and its
 /// connections. Everything but start-up happens on the loop.
-class Server::Worker {
+class Server::Worker final : Loop::Watcher, Loop::Timer {
  public:
-  Worker(Loop& loop, std::shared_ptr<Shared> shared)
-      : loop_(loop), shared_(std::move(shared)), acceptor_(loop.impl().context), rest_(loop.impl().context) {}
+  Worker(Loop& loop, Shared& shared) : loop_(loop), shared_(shared) {}
 
-  error_code listen(const tcp::endpoint& endpoint) {
-    error_code error;
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-    if (!error) acceptor_.set_option(ReusePort(true), error);
-    if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(kBacklog, error);
-    return error;
-  }
-  std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
-  void unbind() {
-    error_code ignored;
-    acceptor_.close(ignored);
+  std::error_code listen(SocketAddress& address) {
+    auto bound = bind_to(address, Sharing::kShared);
+    if (!bound) return bound.error();
+    listener_ = *std::move(bound);
+    return ::listen(listener_.get(), kBacklog) == 0 ? std::error_code() : last_error();
   }
 
   void start() {
-    loop_.post([this] { accept(); });
+    loop_.post([this] {
+      if (!loop_.watch(listener_.get(), *this))
+        spdlog::error("cannot watch the listening socket: {}", last_error().message());
+    });
   }
   void drain() {
     loop_.post([this] {
       draining_ = true;
-      unbind();
-      rest_.cancel();
+      loop_.unwatch(listener_.get(), *this);
+      listener_.reset();
       for (Connection& connection : connections_) connection.drain();
     });
   }
@@ -67,94 +118,75 @@ class Server::Worker {
     });
   }
 
+  const Tally& tally() const { return tally_; }
+
  private:
+  void on_ready(Readiness) override { accept(); }
+  void on_time() override { accept(); }
+
+  // Until nobody is left who wants to come in: only new ones are told of.
   void accept() {
-    if (draining_) return;
-    if (shared_->traffic.connections >= shared_->options.max_connections) return rest();
-    acceptor_.async_accept(loop_.impl().context, [this](error_code error, Socket socket) {
-      if (draining_) return;
-      if (!error) {
-        welcome(std::move(socket));
-      } else if (error != asio::error::connection_aborted) {
+    for (int accepted = 0; !draining_; ++accepted) {
+      if (shared_.connections >= shared_.options.max_connections) return rest();
+      if (accepted == kAcceptsInTurn) return loop_.post([this] { accept(); });
+      SocketAddress peer;
+      FileDescriptor socket(::accept4(listener_.get(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (socket) {
+        welcome(std::move(socket), peer);
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return;
+      } else if (errno != ECONNABORTED && errno != EINTR) {
         return rest();  // out of descriptors or memory: the client waits in the kernel's queue
       }
-      accept();
-    });
-  }
-
-  void rest() {
-    rest_.expires_after(kAcceptRest);
-    rest_.async_wait([this](error_code error) {
-      if (!error) accept();
-    });
-  }
-
-  // An exception that comes this far came in the middle of a response: there is nothing to say to the client any more.
-  static Task<> run(std::shared_ptr<Connection> connection) {
-    try {
-      co_await connection->run();
-    } catch (const std::exception& bug) {
-      spdlog::error("a connection broke: {}", bug.what());
-      connection->abort();
     }
   }
 
-  void welcome(Socket socket) {
-    error_code error;
-    const tcp::endpoint peer = socket.remote_endpoint(error);
-    if (error) return;  // it left already
-    socket.set_option(tcp::no_delay(true), error);
-    socket.native_non_blocking(true, error);
-    auto connection = std::make_shared<Connection>(std::move(socket), peer.address().to_string(), shared_, draining_);
+  void rest() { loop_.set(*this, std::chrono::steady_clock::now() + kAcceptRest); }
+
+  void welcome(FileDescriptor socket, SocketAddress& peer) {
+    turn_on(socket, IPPROTO_TCP, TCP_NODELAY);
+    auto connection = std::make_unique<Connection>(std::move(socket), peer.host(), shared_, tally_, draining_);
     connections_.push_back(*connection);
-    spawn(run(std::move(connection)));
+    Task<> life = connection->run();
+    spawn(std::move(life), std::move(connection));
   }
 
   Loop& loop_;
-  const std::shared_ptr<Shared> shared_;
-  Acceptor acceptor_;
-  LoopTimer rest_;
+  Shared& shared_;
+  Tally tally_;
+  FileDescriptor listener_;
   boost::intrusive::list<Connection, boost::intrusive::constant_time_size<false>> connections_;
   bool draining_ = false;
 };
 
 Server::Server(ServerOptions options, std::vector<Loop*> loops, Handler handler,
                std::function<Response(const Error&)> turn_error, std::function<void(const ExchangeReport&)> on_exchange)
-    : shared_(std::make_shared<Shared>(options, TrustedProxies(options.trusted_proxies), std::move(handler),
+    : shared_(std::make_unique<Shared>(options, TrustedProxies(options.trusted_proxies), std::move(handler),
                                        std::move(turn_error), std::move(on_exchange))) {
   SystemRandom random;
-  shared_->id_prefix = random_id(random, 3) + "-";
-  for (Loop* loop : loops) workers_.push_back(std::make_unique<Worker>(*loop, shared_));
+  shared_->run = random_id(random, 3);
+  for (Loop* loop : loops) workers_.push_back(std::make_unique<Worker>(*loop, *shared_));
 }
 
 Server::~Server() = default;
 
 std::expected<std::uint16_t, std::string> Server::start() {
   const ServerOptions& options = shared_->options;
-  error_code error;
-  const auto address = options.host == "localhost" ? asio::ip::make_address("127.0.0.1", error)
-                                                   : asio::ip::make_address(options.host, error);
-  tcp::endpoint endpoint(address, options.port);
-  const auto failure = [&](const error_code& why) {
-    return std::unexpected(fmt::format("cannot listen on {}:{}: {}", options.host, endpoint.port(), why.message()));
+  auto address = SocketAddress::of(options.host, options.port);
+  const auto failure = [&](const std::error_code& why) {
+    const std::uint16_t port = address ? address->port() : options.port;
+    return std::unexpected(fmt::format("cannot listen on {}:{}: {}", options.host, port, why.message()));
   };
-  if (error) return failure(error);
-  {
-    // A shared port would let a second server of the same user slip in unnoticed and take half the clients. Binding
-    // it for ourselves first finds out whether somebody is there.
-    asio::io_context context;
-    Acceptor probe(context);
-    probe.open(endpoint.protocol(), error);
-    if (!error) probe.set_option(asio::socket_base::reuse_address(true), error);
-    if (!error) probe.bind(endpoint, error);
-    if (error) return failure(error);
-  }
+  if (!address) return failure(std::make_error_code(std::errc::invalid_argument));
+  // A shared port would let a second server of the same user slip in unnoticed and take half the clients. Binding it
+  // for ourselves first finds out whether somebody is there.
+  if (auto probe = bind_to(*address, Sharing::kAlone); !probe) return failure(probe.error());
+  address->set_port(options.port);
   for (const auto& worker : workers_) {
-    if (const error_code refused = worker->listen(endpoint)) return failure(refused);
-    endpoint.port(worker->port());
+    if (const std::error_code refused = worker->listen(*address)) return failure(refused);
   }
   for (const auto& worker : workers_) worker->start();
-  return endpoint.port();
+  return address->port();
 }
 
 void Server::drain() {
@@ -165,6 +197,13 @@ void Server::abort() {
   for (const auto& worker : workers_) worker->abort();
 }
 
-const Traffic& Server::traffic() const { return shared_->traffic; }
+Traffic Server::traffic() const {
+  Traffic traffic{.connections = shared_->connections};
+  for (const auto& worker : workers_) {
+    traffic.received_bytes += worker->tally().received_bytes.load(std::memory_order_relaxed);
+    traffic.sent_bytes += worker->tally().sent_bytes.load(std::memory_order_relaxed);
+  }
+  return traffic;
+}
 
 }  // namespace sluice::http

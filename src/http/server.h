@@ -43,14 +43,24 @@ struct Notes {
   bool was_stalled = false;
 };
 
+/// Names a request in the log. Made into text when somebody wants to read it.
+struct ExchangeId {
+  std::string_view run;  // keeps ids of different runs apart
+  std::uint64_t connection = 0;
+  std::uint32_t exchange = 0;  // of that connection
+
+  std::string to_string() const;
+};
+
 /// One request and the way to its answer. Lives on its connection's loop; valid until the handler's task ends.
 class Exchange : public Caller {
  public:
   virtual const RequestHead& head() const = 0;
-  virtual std::string_view id() const = 0;  // names the request in the log
+  virtual ExchangeId id() const = 0;
   /// See TrustedProxies::client_of and network_of.
   virtual const std::string& client_address() const = 0;
   Notes& notes() { return notes_; }
+  const Notes& notes() const { return notes_; }
 
   /// Pours the request body into `sink`, to its end; asks for it with 100 Continue if the client waits for that. Until
   /// it is called, no byte of the body is read: a refusal that comes before costs nothing. An Error of status 408 when
@@ -66,7 +76,7 @@ using Handler = std::function<Task<Response>(Exchange&)>;
 
 /// What became of one exchange, told when its response is over.
 struct ExchangeReport {
-  std::string_view id;
+  ExchangeId id;
   std::string_view client_address;
   std::string_view method;  // empty when the head could not be read
   std::string_view path;    // the target without its query, which may hold a token
@@ -88,14 +98,13 @@ struct ServerOptions {
   std::uint64_t min_body_rate = 64;  // bytes per second, over each body_timeout
   Milliseconds write_timeout = std::chrono::seconds(60);
   std::vector<std::string> trusted_proxies;
-  std::vector<std::pair<std::string_view, std::string>> common_fields;  // go on every response
+  Fields common_fields;  // go on every response
 };
 
-/// Counters that only grow, but for connections, which is a level.
 struct Traffic {
-  std::atomic<std::uint64_t> received_bytes{0};
-  std::atomic<std::uint64_t> sent_bytes{0};
-  std::atomic<std::size_t> connections{0};
+  std::uint64_t received_bytes = 0;  // of request bodies
+  std::uint64_t sent_bytes = 0;      // heads included
+  std::size_t connections = 0;       // open now
 };
 
 /// An HTTP/1.1 server (RFC 9110, 9112) on several loops, which share one port. It frames and times requests and sends
@@ -117,14 +126,15 @@ class Server {
   /// Cuts what is left. From any thread.
   void abort();
 
-  const Traffic& traffic() const;
+  Traffic traffic() const;
 
   // The server's own parts; see connection.h and server.cpp.
   class Worker;
   struct Shared;
+  struct Tally;
 
  private:
-  std::shared_ptr<Shared> shared_;
+  const std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

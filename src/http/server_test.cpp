@@ -16,7 +16,7 @@ const std::string kSmuggled = get_request("/smuggled");
 
 TEST_P(ServerTest, AnswersARequest) {
   ServerOptions options;
-  options.common_fields = {{"X-Common", "on all"}};
+  options.common_fields.add("X-Common", "on all");
   TestServer server(loops(), options);
   Client client(server);
   const Answer answer = client.get("/hello");

@@ -223,6 +223,36 @@ TEST_F(CatalogFaultTest, WhenNobodyKnowsWhetherItStoredLeavesTheContentToTheSwee
   EXPECT_EQ(count_blobs(), 0u);
 }
 
+TEST_F(CatalogFaultTest, WhenTheCommitFailsBreaksTheUploadAndKeepsWhatMayBeReferredTo) {
+  const Mxc mxc = reserve();
+  catalog_.fail_commit(Error{500, "M_UNKNOWN", "the catalog's disk is broken", {}, false});
+  const Result<> failed = fill(mxc, "content");
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().http_status, 500);
+  EXPECT_EQ(look(mxc).errcode(), "M_NOT_YET_UPLOADED");
+  close();
+  EXPECT_EQ(spool().size(), 1u);
+  EXPECT_EQ(count_blobs(), 1u);
+}
+
+TEST_F(CatalogFaultTest, WhenTheCommitIsFullGivesTheSpaceBackAtOnce) {
+  const Mxc mxc = reserve();
+  catalog_.fail_commit(error_);
+  ASSERT_FALSE(fill(mxc, "content"));
+  EXPECT_EQ(look(mxc).errcode(), "M_NOT_YET_UPLOADED");
+  close();
+  EXPECT_EQ(spool().size(), 0u);
+  EXPECT_EQ(count_blobs(), 0u);
+}
+
+TEST_F(CatalogFaultTest, WhenTheCommitFailsNothingIsReserved) {
+  catalog_.fail_commit(error_);
+  const auto refused = create();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error(), error_);
+  EXPECT_TRUE(create());
+}
+
 TEST_F(CatalogFaultTest, WhenLookingLeavesTheIdFree) {
   const Mxc mxc = reserve();
   for (const int lookup : {1, 2}) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -45,7 +47,12 @@ class HookedCatalog final : public catalog::Catalog {
   void fail_find(Error error) { push(find_errors_, std::move(error)); }
   void fail_store(Error error) { push(store_errors_, std::move(error)); }
   void fail_reserve(Error error) { push(reserve_errors_, std::move(error)); }
+  /// Also takes back all that was changed together.
+  void fail_commit(Error error) { push(commit_errors_, std::move(error)); }
   void fail_check(Error error) { push(check_errors_, std::move(error)); }
+
+  /// How often something was changed together.
+  std::size_t commits() const { return commits_; }
 
   Result<> reserve(const catalog::Reservation& reservation, std::uint32_t max_pending) override {
     if (const auto error = pop(reserve_errors_)) return Failure(*error);
@@ -66,6 +73,20 @@ class HookedCatalog final : public catalog::Catalog {
   }
   Result<bool> refers_to(const Sha256Digest& sha256) override { return real_.refers_to(sha256); }
   Result<std::size_t> reap(WallTime now, std::size_t limit) override { return real_.reap(now, limit); }
+  Result<> together(const std::function<void()>& work) override {
+    ++commits_;
+    const auto error = pop(commit_errors_);
+    if (!error) return real_.together(work);
+    struct TakenBack {};
+    try {
+      (void)real_.together([&] {
+        work();
+        throw TakenBack();
+      });
+    } catch (const TakenBack&) {
+    }
+    return Failure(*error);
+  }
   Result<> check() override {
     if (const auto error = pop(check_errors_)) return Failure(*error);
     return real_.check();
@@ -110,12 +131,13 @@ class HookedCatalog final : public catalog::Catalog {
   }
 
   catalog::Catalog& real_;
+  std::atomic<std::size_t> commits_{0};
   std::mutex mutex_;  // guards all below
   std::shared_ptr<const FindHooks> hooks_;
   int lookups_ = 0;
   bool is_in_hook_ = false;
   std::function<void()> before_store_;
-  std::deque<Error> find_errors_, store_errors_, reserve_errors_, check_errors_;
+  std::deque<Error> find_errors_, store_errors_, reserve_errors_, commit_errors_, check_errors_;
 };
 
 }  // namespace sluice::repository

@@ -84,7 +84,7 @@ Task<Result<Created>> Repository::create(auth::Requester requester, std::string 
   }
   const auto mxc = Mxc::of(server_name, random_id(random_, kMediaIdRandomBytes));
   if (!mxc) co_return fail::internal("The server name is not valid");
-  Result<WallTime> reserved = co_await catalog_pool_.run([&]() -> Result<WallTime> {
+  Result<WallTime> reserved = co_await commits_.run([&]() -> Result<WallTime> {
     // The time is read here, where reservations are made one after the other: what expired while this one waited for
     // its turn does not count against it.
     const WallTime now = clock_.now();
@@ -104,8 +104,7 @@ Task<Result<Created>> Repository::create(auth::Requester requester, std::string 
 Task<Result<std::size_t>> Repository::reap() {
   std::size_t reaped = 0;
   for (;;) {
-    const Result<std::size_t> batch =
-        co_await catalog_pool_.run([this] { return catalog_.reap(clock_.now(), kReapBatch); });
+    const Result<std::size_t> batch = co_await commits_.run([this] { return catalog_.reap(clock_.now(), kReapBatch); });
     if (!batch) co_return batch;
     reaped += *batch;
     if (*batch < kReapBatch) co_return reaped;
@@ -301,7 +300,7 @@ Task<Result<>> Repository::check() {
     if (!health) health.error().message = fmt::format("{}: {}", what, health.error().message);
     return health;
   };
-  Result<> health = co_await catalog_pool_.run([this] { return catalog_.check(); });
+  Result<> health = co_await disk_pool_.run([this] { return catalog_.check(); });
   health = name_what_fails(std::move(health), "the catalog");
   if (health) {
     health = co_await disk_pool_.run([this] { return blobs_.check(); });

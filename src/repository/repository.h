@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -20,9 +21,11 @@
 #include "blobs/blob_store.h"
 #include "catalog/catalog.h"
 #include "config/config.h"
+#include "repository/commit_queue.h"
 #include "repository/rate_limiter.h"
 #include "repository/upload.h"
 #include "runtime/blocking_pool.h"
+#include "runtime/group_pool.h"
 #include "runtime/signal.h"
 #include "runtime/task.h"
 #include "transfer/transfer.h"
@@ -164,10 +167,16 @@ class Repository {
   // on threads of their own: they must not queue behind the fsyncs of uploads.
   static constexpr std::size_t kDiskThreads = 8;
   static constexpr std::size_t kLookThreads = 4;
-  static constexpr std::size_t kCatalogThreads = 1;  // SQLite has one writer; more would only wait for each other
   BlockingPool disk_pool_{"sluice-disk", kDiskThreads};
   BlockingPool look_pool_{"sluice-look", kLookThreads};
-  BlockingPool catalog_pool_{"sluice-catalog", kCatalogThreads};
+  CommitQueue commits_{catalog_};
+  // Small uploads share the syncs of the blob store. A large one goes alone, since its neighbours would wait for it.
+  static constexpr std::size_t kPublishThreads = 4;
+  static constexpr std::size_t kMaxPublishGroup = 64;
+  static constexpr std::uint64_t kMaxGroupedBytes = 256 * 1024;
+  GroupPool<blobs::Publication> publish_pool_{
+      "sluice-publish", kPublishThreads, kMaxPublishGroup,
+      [this](std::span<blobs::Publication* const> group) { blobs_.publish(group); }};
 };
 
 }  // namespace sluice::repository

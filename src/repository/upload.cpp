@@ -47,12 +47,21 @@ Result<> Upload::write(std::span<const std::byte> data) {
   return {};
 }
 
+Task<Result<>> Upload::publish() {
+  if (media_.size > Repository::kMaxGroupedBytes) {
+    co_return co_await repository_.disk_pool_.run(
+        [this] { return repository_.blobs_.publish(*spool_, media_.sha256); });
+  }
+  blobs::Publication publication{spool_.get(), media_.sha256};
+  co_await repository_.publish_pool_.run(publication);
+  co_return publication.outcome;
+}
+
 Task<Result<>> Upload::seal() {
   media_.sha256 = hasher_.finish();
-  Result<> published =
-      co_await repository_.disk_pool_.run([this] { return repository_.blobs_.publish(*spool_, media_.sha256); });
+  Result<> published = co_await publish();
   if (!published) co_return published;
-  Result<> stored = co_await repository_.catalog_pool_.run([this] {
+  Result<> stored = co_await repository_.commits_.run([this] {
     media_.stored_at = repository_.clock_.now();
     return repository_.catalog_.store(media_);
   });

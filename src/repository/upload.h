@@ -51,6 +51,7 @@ class Upload {
   friend class Repository;
 
   bool take_id();
+  Task<Result<>> publish();
 
   Repository& repository_;
   catalog::StoredMedia media_;

@@ -5,10 +5,14 @@
 
 namespace sluice {
 
+void name_thread(std::thread& thread, const std::string& name) {
+  pthread_setname_np(thread.native_handle(), name.substr(0, 15).c_str());  // the kernel's limit
+}
+
 BlockingPool::BlockingPool(std::string name, std::size_t threads) {
   for (std::size_t i = 0; i < threads; ++i) {
     threads_.emplace_back([this] { serve(); });
-    pthread_setname_np(threads_.back().native_handle(), name.substr(0, 15).c_str());  // the kernel's limit
+    name_thread(threads_.back(), name);
   }
 }
 

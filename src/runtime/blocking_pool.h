@@ -19,6 +19,9 @@
 
 namespace sluice {
 
+/// For those who look at a running process; cut to what the kernel takes.
+void name_thread(std::thread& thread, const std::string& name);
+
 /// A few threads for work that blocks: SQLite, fsync, directories. `co_await pool.run(f)` runs `f` there and comes
 /// back to the loop it left. The queue needs no limit of its own: each connection has at most one piece of work in it.
 class BlockingPool {

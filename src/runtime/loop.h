@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <boost/intrusive/set.hpp>
 #include <functional>
 #include <memory>
+
+#include "base/clock.h"
 
 namespace sluice {
 
 /// One event loop, driven by one thread. A connection and its coroutine live on one loop from first to last, so
 /// what belongs to a connection needs no lock. Everything else reaches a loop through `post`.
+///
+/// It is epoll, edge-triggered: a descriptor is told to the kernel once, and not again each time somebody waits for it.
 class Loop {
  public:
   Loop();
@@ -28,12 +33,47 @@ class Loop {
   static Loop& current();
   static Loop* current_or_null();
 
-  /// The Asio side, for the rooms that own sockets or timers: see runtime/loop_asio.h.
-  struct Impl;
-  Impl& impl() { return *impl_; }
+  // What follows is for the loop's own thread.
+
+  /// Is told when a descriptor becomes ready. Once told, it is told again only after the descriptor was found not to be
+  /// ready (a call that yielded EAGAIN), and new bytes or new room came.
+  class Watcher {
+   public:
+    struct Readiness {
+      bool readable = false;
+      bool writable = false;
+      bool hung_up = false;  // the other side has ended, or the connection broke: reading will tell
+    };
+    virtual void on_ready(Readiness readiness) = 0;
+
+   protected:
+    ~Watcher() = default;
+  };
+  /// Watches a descriptor until `unwatch`, which comes before its closing. False when the kernel refuses.
+  bool watch(int descriptor, Watcher& watcher);
+  void unwatch(int descriptor, Watcher& watcher);
+
+  /// Something to be done at a time. It leaves the loop when its time has come, or when it is destroyed.
+  class Timer : public boost::intrusive::set_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+   public:
+    SteadyTime at() const { return at_; }
+    bool is_set() const { return is_linked(); }
+
+   protected:
+    Timer() = default;
+    ~Timer() = default;
+    virtual void on_time() = 0;
+
+   private:
+    friend class Loop;
+    SteadyTime at_{};
+  };
+  /// In place of the time that it was set to before.
+  void set(Timer& timer, SteadyTime at);
 
  private:
-  std::unique_ptr<Impl> impl_;
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace sluice

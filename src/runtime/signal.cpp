@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/signal.h"
 
-#include "runtime/loop_asio.h"
+#include <chrono>
+#include <utility>
 
 namespace sluice {
 
@@ -21,33 +22,23 @@ bool Signal::park(std::coroutine_handle<> waiter) noexcept {
   return (state_.fetch_and(~kParked) & kParked) == 0;
 }
 
-struct Deadline::State : std::enable_shared_from_this<Deadline::State> {
-  explicit State(std::shared_ptr<Signal> to_raise)
-      : signal(std::move(to_raise)), timer(Loop::current().impl().context) {}
-
-  std::shared_ptr<Signal> signal;
-  LoopTimer timer;
-  // A handler that is already queued can no longer be cancelled; its number tells that it is out of date.
-  std::uint64_t arming = 0;
-};
-
-Deadline::Deadline(std::shared_ptr<Signal> signal) : state_(std::make_shared<State>(std::move(signal))) {}
-Deadline::Deadline(Deadline&&) noexcept = default;
-
-Deadline::~Deadline() {
-  if (state_) disarm();
-}
+Deadline::Deadline(std::shared_ptr<Signal> signal) : signal_(std::move(signal)) {}
 
 void Deadline::arm(SteadyTime at) {
-  state_->timer.expires_at(at);
-  state_->timer.async_wait([state = state_, arming = ++state_->arming](boost::system::error_code error) {
-    if (!error && arming == state->arming) state->signal->raise(Wake::kDeadline);
-  });
+  armed_ = at;
+  if (!is_set() || at < this->at()) Loop::current().set(*this, at);
 }
 
-void Deadline::disarm() {
-  ++state_->arming;
-  state_->timer.cancel();
+void Deadline::disarm() { armed_ = SteadyTime::max(); }
+
+void Deadline::on_time() {
+  if (armed_ == SteadyTime::max()) return;
+  if (std::chrono::steady_clock::now() < armed_) {
+    Loop::current().set(*this, armed_);
+  } else {
+    disarm();
+    signal_->raise(Wake::kDeadline);
+  }
 }
 
 }  // namespace sluice

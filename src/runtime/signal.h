@@ -65,18 +65,23 @@ class Signal : public std::enable_shared_from_this<Signal> {
 };
 
 /// Raises Wake::kDeadline on a signal at a time; at most one time is armed. All calls on the signal's loop.
-class Deadline {
+///
+/// Arming is cheap, as every request does it several times and hardly any deadline passes: the loop's timer stays where
+/// it is while it is early enough, and looks at its time what is armed by then.
+class Deadline final : Loop::Timer {
  public:
   explicit Deadline(std::shared_ptr<Signal> signal);
-  ~Deadline();
-  Deadline(Deadline&&) noexcept;
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
 
   void arm(SteadyTime at);  // replaces what was armed
   void disarm();            // afterwards nothing is raised any more, but what was raised stays raised
 
  private:
-  struct State;
-  std::shared_ptr<State> state_;
+  void on_time() override;
+
+  const std::shared_ptr<Signal> signal_;
+  SteadyTime armed_ = SteadyTime::max();  // max: nothing
 };
 
 /// The one on whose behalf a coroutine waits: a signal to be woken by, and whether they are still there.

@@ -132,9 +132,11 @@ struct Detached {
 
 }  // namespace detail
 
-/// Starts a task that nobody awaits; its frame frees itself at the end. The task must not throw.
-inline void spawn(Task<void> task) {
-  [](Task<void> owned) -> detail::Detached { co_await std::move(owned); }(std::move(task));
+/// Starts a task that nobody awaits; its frame frees itself at the end. The task must not throw. What is `kept` lives
+/// until then.
+template <class... Kept>
+void spawn(Task<void> task, Kept... kept) {
+  [](Task<void> owned, Kept...) -> detail::Detached { co_await std::move(owned); }(std::move(task), std::move(kept)...);
 }
 
 }  // namespace sluice

@@ -22,7 +22,7 @@ using ::testing::Not;
 class MetricsTest : public ::testing::Test {
  protected:
   void record(int status, const http::Notes& notes = {}, milliseconds duration = milliseconds(3)) {
-    metrics_.record({.id = "1",
+    metrics_.record({.id = {},
                      .client_address = "192.0.2.1",
                      .method = "GET",
                      .path = "/",

@@ -63,7 +63,7 @@ std::string printable_path(std::string_view target) { return printable(target.su
 
 std::string text_line(const http::ExchangeReport& report) {
   const http::Notes& notes = report.notes;
-  std::string line = fmt::format("{} {} {} {} {} in={} out={} ms={}", report.id, report.client_address,
+  std::string line = fmt::format("{} {} {} {} {} in={} out={} ms={}", report.id.to_string(), report.client_address,
                                  report.method.empty() ? "-" : printable(report.method), printable_path(report.path),
                                  report.status, report.bytes_received, report.bytes_sent, report.duration.count());
   if (!notes.user.empty()) line += " user=" + printable(notes.user);
@@ -79,7 +79,7 @@ std::string text_line(const http::ExchangeReport& report) {
 std::string json_line(const http::ExchangeReport& report) {
   const http::Notes& notes = report.notes;
   boost::json::object line;
-  line["request"] = report.id;
+  line["request"] = report.id.to_string();
   line["client"] = report.client_address;
   line["method"] = printable(report.method);
   line["path"] = printable_path(report.path);

@@ -25,7 +25,7 @@ using ::testing::Not;
 class RequestLogTest : public ::testing::Test {
  protected:
   http::ExchangeReport report() const {
-    return {.id = "1f-7",
+    return {.id = {.run = "1f", .connection = 7, .exchange = 2},
             .client_address = "192.0.2.1",
             .method = method_,
             .path = path_,
@@ -49,9 +49,9 @@ class RequestLogTest : public ::testing::Test {
 // ---- what it tells ----
 
 TEST_F(RequestLogTest, TellsWhoAskedWhatAndWhatCameOfIt) {
-  EXPECT_EQ(text(), "1f-7 192.0.2.1 GET /_matrix/media/v3/download/example.org/id 200 in=10 out=2048 ms=42");
+  EXPECT_EQ(text(), "1f-7.2 192.0.2.1 GET /_matrix/media/v3/download/example.org/id 200 in=10 out=2048 ms=42");
   EXPECT_EQ(json(), boost::json::parse(R"({
-    "request": "1f-7", "client": "192.0.2.1", "method": "GET", "path": "/_matrix/media/v3/download/example.org/id",
+    "request": "1f-7.2", "client": "192.0.2.1", "method": "GET", "path": "/_matrix/media/v3/download/example.org/id",
     "status": 200, "bytes_in": 10, "bytes_out": 2048, "duration_ms": 42, "completed": true})"));
 }
 
@@ -87,7 +87,7 @@ TEST_F(RequestLogTest, MarksAdmins) {
 
 TEST_F(RequestLogTest, HasAPlaceForAMethodThatCouldNotBeRead) {
   method_ = path_ = "";
-  EXPECT_EQ(text(), "1f-7 192.0.2.1 -  200 in=10 out=2048 ms=42");
+  EXPECT_EQ(text(), "1f-7.2 192.0.2.1 -  200 in=10 out=2048 ms=42");
   EXPECT_EQ(json().at("method"), "");
 }
 
@@ -145,7 +145,7 @@ class LogTest : public RequestLogTest {
 
 TEST_F(LogTest, IsTextWithTimeAndLevel) {
   EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}),
-              ::testing::ContainsRegex("^[0-9-]+ [0-9:.]+ info 1f-7 192.0.2.1 GET "));
+              ::testing::ContainsRegex("^[0-9-]+ [0-9:.]+ info 1f-7.2 192.0.2.1 GET "));
 }
 
 TEST_F(LogTest, IsOneJsonObjectALine) {
@@ -155,7 +155,7 @@ TEST_F(LogTest, IsOneJsonObjectALine) {
   EXPECT_EQ(parts.back(), "");
   const boost::json::value request = boost::json::parse(parts[0]);
   EXPECT_EQ(request.at("level"), "info");
-  EXPECT_EQ(request.at("request"), "1f-7");
+  EXPECT_EQ(request.at("request"), "1f-7.2");
   EXPECT_GT(request.at("time_ms").as_int64(), 1'600'000'000'000);
   const boost::json::value message = boost::json::parse(parts[1]);
   EXPECT_EQ(message.at("level"), "warning");
@@ -164,18 +164,18 @@ TEST_F(LogTest, IsOneJsonObjectALine) {
 
 TEST_F(LogTest, LeavesOutWhatIsBelowItsLevel) {
   const std::string lines = logged({.format = LogFormat::kText, .level = config::LogLevel::kWarn});
-  EXPECT_THAT(lines, Not(HasSubstr("1f-7")));
+  EXPECT_THAT(lines, Not(HasSubstr("1f-7.2")));
   EXPECT_THAT(lines, HasSubstr("of our own"));
 }
 
 TEST_F(LogTest, KeepsTheChatterOfProgramsForDebugging) {
   for (const std::string_view routine : {"health", "progress"}) {
     notes_.operation = routine;
-    EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), Not(HasSubstr("1f-7")));
-    EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kDebug}), HasSubstr("1f-7"));
+    EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), Not(HasSubstr("1f-7.2")));
+    EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kDebug}), HasSubstr("1f-7.2"));
   }
   status_ = 401;
-  EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), HasSubstr("1f-7"));
+  EXPECT_THAT(logged({.format = LogFormat::kText, .level = config::LogLevel::kInfo}), HasSubstr("1f-7.2"));
 }
 
 }  // namespace

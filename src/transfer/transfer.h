@@ -52,7 +52,7 @@ class Transfer {
   const std::shared_ptr<const FileDescriptor>& file() const { return file_; }
   Progress progress() const;
 
-  // For the writer. Whichever is called, followers are woken on their own loops.
+  // For the writer, from one thread at a time. Whichever is called, followers are woken on their own loops.
 
   /// The file now holds `size` bytes. True when this made the first byte readable.
   bool advance(std::uint64_t size);
@@ -64,16 +64,26 @@ class Transfer {
   friend class Follower;
   using Hook = boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
 
+  // Progress in one word, so that a follower that is busy sending looks without a lock, and a thousand of them do not
+  // hold the writer up: the state in the two highest bits, what is readable in the others.
+  static constexpr unsigned kReadableBits = 62;
+  static std::uint64_t pack(Progress progress) {
+    return static_cast<std::uint64_t>(progress.state) << kReadableBits | progress.readable;
+  }
+  static Progress unpack(std::uint64_t word) {
+    return {word & ((std::uint64_t{1} << kReadableBits) - 1), static_cast<State>(word >> kReadableBits)};
+  }
+
   void end(State state);
-  std::uint64_t readable_locked() const;
-  bool concerns_locked(const Follower& follower) const;  // whether there is what it asked to be woken for
-  void wake_locked();
+  std::uint64_t readable(std::uint64_t size, State state) const;
+  void wake();
 
   const Description description_;
   const std::shared_ptr<const FileDescriptor> file_;
-  mutable std::mutex mutex_;
+  // Written by the writer only.
   std::uint64_t size_ = 0;
-  State state_ = State::kRunning;
+  std::atomic<std::uint64_t> progress_{0};
+  std::mutex mutex_;  // guards sleeping_
   // Only the followers that sleep: those that are busy sending look for themselves.
   boost::intrusive::list<Follower, boost::intrusive::base_hook<Hook>, boost::intrusive::constant_time_size<false>>
       sleeping_;
@@ -98,6 +108,8 @@ class Follower : public Transfer::Hook {
 
  private:
   friend class Transfer;
+
+  bool is_concerned_by(const Progress& progress) const;  // whether that is what it asked to be woken for
 
   const std::shared_ptr<Transfer> transfer_;
   const std::shared_ptr<Signal> signal_;

@@ -7,25 +7,31 @@
 namespace sluice::transfer {
 
 bool TransferTable::begin(const Mxc& mxc, std::shared_ptr<Transfer> transfer) {
-  const std::lock_guard lock(mutex_);
-  return transfers_.try_emplace(mxc, std::move(transfer)).second;
+  Shard& shard = shard_of(mxc);
+  const std::lock_guard lock(shard.mutex);
+  if (!shard.transfers.try_emplace(mxc, std::move(transfer)).second) return false;
+  // Before `begin` returns: whoever looks afterwards must not find the table empty.
+  ++size_;
+  ++shard.size;
+  return true;
 }
 
 std::shared_ptr<Transfer> TransferTable::find(const Mxc& mxc) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = transfers_.find(mxc);
-  return found == transfers_.end() ? nullptr : found->second;
+  if (size_ == 0) return nullptr;
+  const Shard& shard = shard_of(mxc);
+  if (shard.size == 0) return nullptr;
+  const std::lock_guard lock(shard.mutex);
+  const auto found = shard.transfers.find(mxc);
+  return found == shard.transfers.end() ? nullptr : found->second;
 }
 
 void TransferTable::end(const Mxc& mxc) {
-  const std::lock_guard lock(mutex_);
-  [[maybe_unused]] const std::size_t erased = transfers_.erase(mxc);
+  Shard& shard = shard_of(mxc);
+  const std::lock_guard lock(shard.mutex);
+  [[maybe_unused]] const std::size_t erased = shard.transfers.erase(mxc);
   assert(erased == 1);
-}
-
-std::size_t TransferTable::size() const {
-  const std::lock_guard lock(mutex_);
-  return transfers_.size();
+  --shard.size;
+  --size_;
 }
 
 }  // namespace sluice::transfer

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -12,6 +14,10 @@
 namespace sluice::transfer {
 
 /// The transfers that run, each under the media id it fills: at most one per id. From any thread.
+///
+/// Every download asks `find`, and mostly for what has rested for long: then it takes no lock. What `begin` and `end`
+/// have done is seen by each `find` that comes later in the one order of all sequentially consistent operations, so
+/// the protocols that say "first the table, then the catalog" may rely on it as on a lock.
 class TransferTable {
  public:
   /// True, and the id is taken, unless another transfer holds it.
@@ -19,11 +25,25 @@ class TransferTable {
   std::shared_ptr<Transfer> find(const Mxc& mxc) const;
   /// Gives the id back. Requires that `begin` took it.
   void end(const Mxc& mxc);
-  std::size_t size() const;
+  std::size_t size() const { return size_; }
 
  private:
-  mutable std::mutex mutex_;
-  std::unordered_map<Mxc, std::shared_ptr<Transfer>> transfers_;
+  // So many that a few running uploads leave most shards empty, and a find in an empty shard takes no lock.
+  static constexpr std::size_t kShards = 64;
+
+  // A cache line of its own, so that a transfer that begins does not slow down who looks elsewhere.
+  struct alignas(64) Shard {
+    mutable std::mutex mutex;
+    std::unordered_map<Mxc, std::shared_ptr<Transfer>> transfers;
+    // How many it holds; changed under the mutex, read without.
+    std::atomic<std::size_t> size{0};
+  };
+
+  Shard& shard_of(const Mxc& mxc) { return shards_[std::hash<Mxc>{}(mxc) % kShards]; }
+  const Shard& shard_of(const Mxc& mxc) const { return shards_[std::hash<Mxc>{}(mxc) % kShards]; }
+
+  std::array<Shard, kShards> shards_;
+  std::atomic<std::size_t> size_{0};  // of all shards
 };
 
 }  // namespace sluice::transfer

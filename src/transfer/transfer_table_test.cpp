@@ -73,5 +73,44 @@ TEST(TransferTable, HasOneWinnerAmongManyThreads) {
   }
 }
 
+TEST(TransferTable, HoldsMoreThanThereAreShards) {
+  constexpr int kIds = 1'000;
+  TransferTable table;
+  std::vector<std::pair<Mxc, std::shared_ptr<Transfer>>> running;
+  for (int i = 0; i < kIds; ++i) running.emplace_back(*Mxc::of("example.org", std::to_string(i)), make_transfer());
+  for (const auto& [mxc, transfer] : running) EXPECT_TRUE(table.begin(mxc, transfer));
+  EXPECT_EQ(table.size(), running.size());
+  for (const auto& [mxc, transfer] : running) EXPECT_EQ(table.find(mxc), transfer);
+  for (const auto& [mxc, transfer] : running) {
+    table.end(mxc);
+    EXPECT_EQ(table.find(mxc), nullptr);
+  }
+  EXPECT_EQ(table.size(), 0u);
+}
+
+// Two who each announce themselves and then look for the other: at least one must see the other, as behind a lock.
+TEST(TransferTable, IsSeenByWhoeverLooksAfterItBegan) {
+  constexpr int kRounds = 2'000;
+  TransferTable table;
+  for (int round = 0; round < kRounds; ++round) {
+    bool has_seen[2] = {false, false};
+    std::latch start(2);
+    {
+      std::vector<std::jthread> threads;
+      for (int i = 0; i < 2; ++i) {
+        threads.emplace_back([&, i] {
+          const auto transfer = make_transfer();
+          start.arrive_and_wait();
+          EXPECT_TRUE(table.begin(i == 0 ? kMxc : kOther, transfer));
+          has_seen[i] = table.find(i == 0 ? kOther : kMxc) != nullptr;
+        });
+      }
+    }
+    EXPECT_TRUE(has_seen[0] || has_seen[1]);
+    table.end(kMxc);
+    table.end(kOther);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::transfer

@@ -1,63 +1,181 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transfer/waiting_room.h"
 
+#include <array>
+#include <cstring>
 #include <utility>
 
 namespace sluice::transfer {
+namespace {
+
+// More than threads need to stay out of each other's way, because a table that grows stops its shard. While a million
+// ids come, the worst entrance takes 0.2 ms; with 64 shards 0.6 ms, with one table 180 to 400 ms.
+constexpr unsigned kShardBits = 8;
+constexpr std::size_t kShards = std::size_t{1} << kShardBits;
+
+constexpr std::size_t kWokenAtOnce = 64;
+
+// The tables use the low bits.
+std::size_t shard_of(std::uint32_t hash) { return hash >> (32 - kShardBits); }
+
+/// An Mxc as one text, on the stack. A server name has no slash.
+class MxcText {
+ public:
+  explicit MxcText(const Mxc& mxc) {
+    append(mxc.server_name());
+    append("/");
+    append(mxc.media_id());
+  }
+  TextKey key() const { return TextKey(std::string_view(text_.data(), size_)); }
+
+ private:
+  void append(std::string_view part) {
+    std::memcpy(text_.data() + size_, part.data(), part.size());
+    size_ += part.size();
+  }
+  std::array<char, 255 + 1 + 255> text_;  // as long as an Mxc can be
+  std::size_t size_ = 0;
+};
+
+}  // namespace
+
+// Cache lines of their own, so that neighbours do not slow each other down.
+struct alignas(64) WaitingRoom::MediaShard {
+  std::mutex mutex;
+  TextTable<Queue> queues;
+};
+
+struct alignas(64) WaitingRoom::AddressShard {
+  std::mutex mutex;
+  TextTable<Share> shares;
+};
+
+WaitingRoom::WaitingRoom(Limits limits)
+    : limits_(limits), media_(new MediaShard[kShards]), addresses_(new AddressShard[kShards]) {}
+
+WaitingRoom::~WaitingRoom() = default;
+
+// ---- waking ----
 
 void WaitingRoom::announce(const Mxc& mxc) {
-  const std::lock_guard lock(mutex_);
-  const auto queue = queues_.find(mxc);
-  if (queue == queues_.end()) return;
-  for (const Ticket& ticket : queue->second) ticket.signal_->raise(Wake::kProgress);
+  const MxcText text(mxc);
+  const TextKey key = text.key();
+  MediaShard& shard = media_[shard_of(key.hash)];
+  std::unique_lock lock(shard.mutex);
+  QueueEntry* const queue = shard.queues.find(key);
+  if (queue == nullptr) return;
+  Tickets waking;
+  waking.splice(waking.end(), queue->value.tickets);
+  wake(lock, waking);
 }
 
 void WaitingRoom::close() {
-  const std::lock_guard lock(mutex_);
+  // Before the shards are visited: who enters one later sees it, who entered before is woken.
   closed_ = true;
-  for (const auto& [mxc, queue] : queues_) {
-    for (const Ticket& ticket : queue) ticket.signal_->raise(Wake::kProgress);
+  for (std::size_t i = 0; i < kShards; ++i) {
+    std::unique_lock lock(media_[i].mutex);
+    Tickets waking;
+    media_[i].queues.for_each([&](QueueEntry& queue) { waking.splice(waking.end(), queue.value.tickets); });
+    wake(lock, waking);
   }
 }
 
-bool WaitingRoom::is_closed() const {
-  const std::lock_guard lock(mutex_);
-  return closed_;
-}
-
-std::size_t WaitingRoom::waiting() const {
-  const std::lock_guard lock(mutex_);
-  return waiting_;
-}
-
-Ticket::Ticket(WaitingRoom& room, const Mxc& mxc, std::string_view address, std::shared_ptr<Signal> signal)
-    : room_(room), signal_(std::move(signal)) {
-  const std::lock_guard lock(room_.mutex_);
-  if (room_.closed_ || room_.waiting_ >= room_.limits_.total) return;
-  const auto queue = room_.queues_.find(mxc);
-  if ((queue == room_.queues_.end() ? 0 : queue->second.size()) >= room_.limits_.per_media) return;
-  if (!address.empty()) {
-    const auto counted = room_.addresses_.try_emplace(std::string(address), 0).first;
-    if (counted->second >= room_.limits_.per_address) {
-      if (counted->second == 0) room_.addresses_.erase(counted);
-      return;
+// Who leaves meanwhile takes itself out of `waking`. Who is announced a second time while it is still in there is
+// raised once, which comes after both. Raising under the lock would make who comes or leaves wait until the last is
+// raised: while 100,000 at one id are woken, 4 to 8 ms; now 5 us.
+void WaitingRoom::wake(std::unique_lock<std::mutex>& lock, Tickets& waking) noexcept {
+  std::array<std::shared_ptr<Signal>, kWokenAtOnce> signals;
+  while (!waking.empty()) {
+    std::size_t count = 0;
+    for (; count < signals.size() && !waking.empty(); ++count) {
+      Ticket& ticket = waking.front();
+      waking.pop_front();
+      ticket.queue_->value.tickets.push_back(ticket);
+      signals[count] = ticket.signal_;
     }
-    ++counted->second;
-    address_ = &*counted;
+    lock.unlock();
+    for (std::size_t i = 0; i < count; ++i) std::exchange(signals[i], nullptr)->raise(Wake::kProgress);
+    lock.lock();
   }
-  queue_ = &*room_.queues_.try_emplace(mxc).first;
-  queue_->second.push_back(*this);
-  ++room_.waiting_;
-  admitted_ = true;
 }
 
-Ticket::~Ticket() {
-  if (!admitted_) return;
-  const std::lock_guard lock(room_.mutex_);
-  queue_->second.erase(WaitingRoom::Queue::s_iterator_to(*this));
-  if (queue_->second.empty()) room_.queues_.erase(room_.queues_.find(queue_->first));
-  if (address_ != nullptr && --address_->second == 0) room_.addresses_.erase(room_.addresses_.find(address_->first));
-  --room_.waiting_;
+// ---- coming and going ----
+
+bool WaitingRoom::take_place() {
+  std::size_t waiting = waiting_;
+  while (waiting < limits_.total) {
+    if (waiting_.compare_exchange_weak(waiting, waiting + 1)) return true;
+  }
+  return false;
+}
+
+WaitingRoom::ShareEntry* WaitingRoom::take_share(std::string_view address) {
+  const TextKey key(address);
+  AddressShard& shard = addresses_[shard_of(key.hash)];
+  const std::lock_guard lock(shard.mutex);
+  ShareEntry* share = shard.shares.find(key);
+  if ((share == nullptr ? 0 : share->value.waiting) >= limits_.per_address) return nullptr;
+  if (share == nullptr) share = &shard.shares.add(key);
+  ++share->value.waiting;
+  return share;
+}
+
+void WaitingRoom::leave_share(ShareEntry& share) noexcept {
+  AddressShard& shard = addresses_[shard_of(share.hash())];
+  const std::lock_guard lock(shard.mutex);
+  if (--share.value.waiting == 0) shard.shares.remove(share);
+}
+
+bool WaitingRoom::join_queue(const Mxc& mxc, Ticket& ticket) {
+  const MxcText text(mxc);
+  const TextKey key = text.key();
+  MediaShard& shard = media_[shard_of(key.hash)];
+  const std::lock_guard lock(shard.mutex);
+  if (closed_) return false;
+  QueueEntry* queue = shard.queues.find(key);
+  if ((queue == nullptr ? 0 : queue->value.waiting) >= limits_.per_media) return false;
+  if (queue == nullptr) queue = &shard.queues.add(key);
+  ++queue->value.waiting;
+  queue->value.tickets.push_back(ticket);
+  ticket.queue_ = queue;
+  return true;
+}
+
+void WaitingRoom::leave_queue(Ticket& ticket) noexcept {
+  MediaShard& shard = media_[shard_of(ticket.queue_->hash())];
+  const std::lock_guard lock(shard.mutex);
+  ticket.unlink();
+  QueueEntry& queue = *std::exchange(ticket.queue_, nullptr);
+  if (--queue.value.waiting == 0) shard.queues.remove(queue);
+}
+
+std::size_t WaitingRoom::kept_entries() const {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < kShards; ++i) {
+    {
+      const std::lock_guard lock(media_[i].mutex);
+      count += media_[i].queues.size();
+    }
+    const std::lock_guard lock(addresses_[i].mutex);
+    count += addresses_[i].shares.size();
+  }
+  return count;
+}
+
+// Delegating makes the ticket whole at once: if memory runs out inside, the destructor gives back what it has got.
+Ticket::Ticket(WaitingRoom& room, const Mxc& mxc, std::string_view address, std::shared_ptr<Signal> signal)
+    : Ticket(std::move(signal)) {
+  if (room.closed_ || !room.take_place()) return;
+  room_ = &room;
+  const bool has_share = address.empty() || (share_ = room.take_share(address)) != nullptr;
+  if (!has_share || !room.join_queue(mxc, *this)) leave();
+}
+
+void Ticket::leave() noexcept {
+  if (room_ == nullptr) return;
+  if (queue_ != nullptr) room_->leave_queue(*this);
+  if (share_ != nullptr) room_->leave_share(*std::exchange(share_, nullptr));
+  --std::exchange(room_, nullptr)->waiting_;
 }
 
 }  // namespace sluice::transfer

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/socket.h"
+
+#include <utility>
+
+namespace sluice {
+
+Socket::Socket(FileDescriptor descriptor, std::shared_ptr<Signal> signal)
+    : descriptor_(std::move(descriptor)), signal_(std::move(signal)) {
+  // Refused when the kernel has no memory or no watches left: then it is as if the other side had left at once.
+  if (!loop_.watch(get(), *this)) close();
+}
+
+void Socket::close() {
+  if (!descriptor_) return;
+  loop_.unwatch(get(), *this);
+  descriptor_.reset();
+}
+
+void Socket::on_ready(Readiness readiness) {
+  hung_up_ = hung_up_ || readiness.hung_up;
+  // Only what is news wakes: most of what the kernel tells of a busy connection its owner knows.
+  if (readiness.readable && !std::exchange(readable_, true)) signal_->raise(Wake::kReadable);
+  if (readiness.writable && !std::exchange(writable_, true)) signal_->raise(Wake::kWritable);
+}
+
+}  // namespace sluice
