@@ -43,13 +43,13 @@ void check_routes(const Target& target) {
     return all;
   }();
   for (const std::string_view method : {"GET", "PUT", "POST", "DELETE"}) {
-    const auto match = router.find(method, target.segments());
+    const auto segments = target.segments();
+    const auto match = router.find(method, segments);
     if (match.handler == nullptr) {
       require(std::ranges::find(match.allowed_methods, method) == match.allowed_methods.end());
       continue;
     }
     require(match.captured.size() == *match.handler);
-    const auto& segments = target.segments();
     require(std::ranges::equal(match.captured, std::span(segments).last(match.captured.size())));
   }
 }
@@ -65,9 +65,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   const std::string_view path = text.substr(0, text.find('?'));
   const auto slashes = std::ranges::count(path, '/') - (path.starts_with('/') ? 1 : 0);
-  require(target->segments().size() == static_cast<std::size_t>(slashes) + 1);
+  require(target->segments().size() == std::min(static_cast<std::size_t>(slashes) + 1, Target::kMaxSegments));
   std::string again;
-  for (const std::string& segment : target->segments()) again += "/" + percent_encode(segment);
+  for (const std::string_view segment : target->segments()) again += "/" + percent_encode(segment);
   const auto reread = Target::parse(again);
   require(reread && reread->segments() == target->segments());
   check_wait(*target);

@@ -12,6 +12,11 @@
 #include "http/client_address.h"
 
 namespace sluice::api {
+namespace {
+
+Task<http::Response> at_once(http::Response response) { co_return response; }
+
+}  // namespace
 
 Api::Api(std::vector<Site> sites, repository::Repository& repository, const Clock& clock, bool offers_demo)
     : sites_(std::move(sites)), repository_(repository), clock_(clock) {
@@ -43,26 +48,24 @@ Api::Api(std::vector<Site> sites, repository::Repository& repository, const Cloc
 
 Task<http::Response> Api::handle(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
-  if (head.method() == "OPTIONS") co_return http::Response{.status = 204};  // preflight: the common fields answer it
-  const auto refuse = [&exchange](const Error& error) {
-    exchange.notes().errcode = error.errcode;
-    return error_response(error);
-  };
-  const Result<Target> target = Target::parse(head.target());
-  if (!target) co_return refuse(target.error());
+  if (head.method() == "OPTIONS") return at_once({.status = 204});  // preflight: the common fields answer it
+  Result<Target> target = Target::parse(head.target());
+  if (!target) return at_once(refuse(exchange, target.error()));
   auto match = router_.find(head.method(), target->segments());
   if (match.handler == nullptr && match.allowed_methods.empty()) {
-    co_return refuse({404, "M_UNRECOGNIZED", "Unrecognized request"});
+    return at_once(refuse(exchange, {404, "M_UNRECOGNIZED", "Unrecognized request"}));
   }
   if (match.handler == nullptr) {
-    http::Response response = refuse({405, "M_UNRECOGNIZED", "This path does not know this method"});
+    http::Response response = refuse(exchange, {405, "M_UNRECOGNIZED", "This path does not know this method"});
     response.with("Allow", fmt::format("{}, OPTIONS", fmt::join(match.allowed_methods, ", ")));
-    co_return response;
+    return at_once(std::move(response));
   }
-  Call call{exchange, site_of(head.host()), *target, std::move(match.captured)};
-  Result<http::Response> answer = co_await (this->**match.handler)(call);
-  if (!answer) co_return refuse(answer.error());
-  co_return *std::move(answer);
+  return (this->**match.handler)(Call{exchange, site_of(head.host()), *std::move(target), match.captured});
+}
+
+http::Response Api::refuse(http::Exchange& exchange, const Error& error) {
+  exchange.notes().errcode = error.errcode;
+  return error_response(error);
 }
 
 const Site& Api::site_of(std::string_view host) const {
@@ -77,33 +80,38 @@ const Site& Api::site_of(std::string_view host) const {
   return found == sites_.end() ? sites_.front() : *found;
 }
 
-std::string Api::token_of(const Call& call) {
+std::string_view Api::token_of(const Call& call) {
   constexpr std::string_view kScheme = "Bearer ";
   const auto authorization = call.exchange.head().field("Authorization");
   if (authorization && authorization->size() > kScheme.size() &&
       equals_ignoring_case(authorization->substr(0, kScheme.size()), kScheme)) {
-    return std::string(trim(authorization->substr(kScheme.size())));
+    return trim(authorization->substr(kScheme.size()));
   }
-  return std::string(call.target.parameter("access_token").value_or(""));
+  return call.target.parameter("access_token").value_or("");
 }
 
-auth::Credentials Api::credentials_of(const Call& call) {
+std::optional<Result<auth::Requester>> Api::recall(const Call& call) {
+  auto requester = call.site.authenticator->recall(token_of(call), call.target.parameter("user_id").value_or(""));
+  if (requester && *requester) note(call.exchange, **requester);
+  return requester;
+}
+
+Task<Result<auth::Requester>> Api::identify(Call& call) {
+  if (auto known = recall(call)) co_return *std::move(known);
   auth::Credentials credentials;
   credentials.token = token_of(call);
   credentials.user_id = call.target.parameter("user_id").value_or("");
   credentials.client_address = call.exchange.client_address();
   credentials.client_network = http::network_of(credentials.client_address);
   credentials.user_agent = call.exchange.head().field("User-Agent").value_or("");
-  return credentials;
+  Result<auth::Requester> requester = co_await call.site.authenticator->identify(std::move(credentials));
+  if (requester) note(call.exchange, *requester);
+  co_return requester;
 }
 
-Task<Result<auth::Requester>> Api::identify(Call& call) {
-  Result<auth::Requester> requester = co_await call.site.authenticator->identify(credentials_of(call));
-  if (requester) {
-    call.exchange.notes().user = requester->user;
-    call.exchange.notes().admin = requester->admin;
-  }
-  co_return requester;
+void Api::note(http::Exchange& exchange, const auth::Requester& requester) {
+  exchange.notes().user = requester.user;
+  exchange.notes().admin = requester.admin;
 }
 
 }  // namespace sluice::api

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,42 +33,47 @@ class Api {
   Task<http::Response> handle(http::Exchange& exchange);
 
  private:
-  /// One request on its way through an endpoint.
+  /// One request on its way through an endpoint, whose coroutine owns it.
   struct Call {
     http::Exchange& exchange;
     const Site& site;
-    const Target& target;
-    std::vector<std::string> path;  // the captured segments
+    Target target;
+    Router<int>::Captured path;  // the captured segments; they refer to the target
   };
-  using Answer = Task<Result<http::Response>>;
-  using Endpoint = Answer (Api::*)(Call&);
+  using Answer = Task<http::Response>;
+  using Endpoint = Answer (Api::*)(Call);
 
   // create.cpp
-  Answer create(Call& call);
-  Answer create_r0(Call& call);
+  Answer create(Call call);
+  Answer create_r0(Call call);
   Task<Result<repository::Created>> create_media(Call& call);
   // upload.cpp
-  Answer upload(Call& call);
-  Answer fill(Call& call);
-  Answer fill_r0(Call& call);
-  Answer receive(Call& call, std::string server_name, std::string media_id, bool tells_uri);
+  struct Filling;
+  Answer upload(Call call);
+  Answer fill(Call call);
+  Answer fill_r0(Call call);
+  Answer receive(Call call, Filling filling);
   // download.cpp
-  Answer download(Call& call);
-  Answer download_authenticated(Call& call);
-  Answer serve(Call& call, bool has_token);
-  Answer serve_live(Call& call, repository::Download::Live transfer, repository::DownloadRequest request,
-                    std::string override_name);
+  Answer download(Call call);
+  Answer download_authenticated(Call call);
+  Answer serve(Call call, bool asks_who);
+  Answer serve_live(http::Exchange& exchange, repository::Download::Live transfer,
+                    const repository::DownloadRequest& request, std::string_view override_name);
   // config.cpp
-  Answer media_config(Call& call);
-  Answer health(Call& call);
+  Answer media_config(Call call);
+  Answer health(Call call);
   // demo.cpp
-  Answer demo_asset(Call& call);
-  Answer demo_arrival(Call& call);
+  Answer demo_asset(Call call);
+  Answer demo_arrival(Call call);
 
+  /// The answer to a request that is refused; it is noted.
+  static http::Response refuse(http::Exchange& exchange, const Error& error);
   const Site& site_of(std::string_view host) const;
   Task<Result<auth::Requester>> identify(Call& call);
-  static std::string token_of(const Call& call);  // empty if there is none
-  static auth::Credentials credentials_of(const Call& call);
+  /// Who is asking, if that is known already.
+  static std::optional<Result<auth::Requester>> recall(const Call& call);
+  static std::string_view token_of(const Call& call);  // empty if there is none
+  static void note(http::Exchange& exchange, const auth::Requester& requester);
 
   const std::vector<Site> sites_;
   repository::Repository& repository_;

@@ -62,17 +62,17 @@ Task<Result<repository::Created>> Api::create_media(Call& call) {
   co_return created;
 }
 
-Api::Answer Api::create(Call& call) {
+Api::Answer Api::create(Call call) {
   const Result<repository::Created> created = co_await create_media(call);
-  if (!created) co_return std::unexpected(created.error());
+  if (!created) co_return refuse(call.exchange, created.error());
   co_return json_response(fmt::format("{{\"content_uri\":{},\"unused_expires_at\":{}}}",
                                       json_string(created->mxc.to_uri()),
                                       created->unused_expires_at.time_since_epoch().count()));
 }
 
-Api::Answer Api::create_r0(Call& call) {
+Api::Answer Api::create_r0(Call call) {
   const Result<repository::Created> created = co_await create_media(call);
-  if (!created) co_return std::unexpected(created.error());
+  if (!created) co_return refuse(call.exchange, created.error());
   co_return json_response(fmt::format("{{\"content_uri\":{},\"media_id\":{},\"unused_expires_at\":{}}}",
                                       json_string(created->mxc.to_uri()), json_string(created->mxc.media_id()),
                                       created->unused_expires_at.time_since_epoch().count()));

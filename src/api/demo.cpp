@@ -24,22 +24,22 @@ std::string_view name_of(repository::Arrival::State state) {
 
 }  // namespace
 
-Api::Answer Api::demo_asset(Call& call) {
+Api::Answer Api::demo_asset(Call call) {
   call.exchange.notes().operation = "demo";
-  const std::string name = call.path.empty() ? std::string() : call.path[0];
+  const std::string name = std::string(call.path.empty() ? "" : call.path[0]);
   const auto if_none_match = call.exchange.head().combined_field("If-None-Match");
   auto response = demo::respond(name, if_none_match.value_or(""));
-  if (!response) co_return fail::with(404, "M_UNRECOGNIZED", "Unrecognized request");
+  if (!response) co_return refuse(call.exchange, {404, "M_UNRECOGNIZED", "Unrecognized request"});
   co_return *std::move(response);
 }
 
-Api::Answer Api::demo_arrival(Call& call) {
+Api::Answer Api::demo_arrival(Call call) {
   call.exchange.notes().operation = "progress";
-  if (const auto requester = co_await identify(call); !requester) co_return std::unexpected(requester.error());
+  if (const auto requester = co_await identify(call); !requester) co_return refuse(call.exchange, requester.error());
   const auto mxc = Mxc::of(call.path[0], call.path[1]);
-  if (!mxc) co_return fail::not_found("This is not a media ID");
+  if (!mxc) co_return refuse(call.exchange, fail::not_found("This is not a media ID").error());
   const Result<repository::Arrival> arrival = co_await repository_.arrival(*mxc);
-  if (!arrival) co_return std::unexpected(arrival.error());
+  if (!arrival) co_return refuse(call.exchange, arrival.error());
   std::string json = fmt::format("{{\"state\":\"{}\",\"received\":{}", name_of(arrival->state), arrival->received);
   if (arrival->size) json += fmt::format(",\"size\":{}", *arrival->size);
   co_return json_response(json + "}");

@@ -90,11 +90,13 @@ Placement place(const std::optional<http::ByteRange>& range, std::uint64_t size)
   return {span, !span};
 }
 
-http::Response serve_stored(const http::RequestHead& head, repository::Download::Stored stored,
-                            std::string_view filename, bool is_private) {
+http::Response serve_stored(http::Exchange& exchange, const repository::StoredFile& stored,
+                            std::string_view override_name, bool is_private) {
+  exchange.notes().outcome = "stored";
   const catalog::StoredMedia& media = stored.media;
+  const std::string_view filename = override_name.empty() ? media.filename : override_name;
   const std::string etag = entity_tag(media.mxc.media_id(), media.attempt);
-  const Conditions conditions(head, etag);
+  const Conditions conditions(exchange.head(), etag);
   const Placement placement = place(conditions.range, media.size);
   if (!conditions.not_modified && placement.is_unsatisfiable) return range_not_satisfiable(media.size);
 
@@ -109,86 +111,83 @@ http::Response serve_stored(const http::RequestHead& head, repository::Download:
     response.status = 206;
     response.with("Content-Range", http::content_range(span, media.size));
   }
-  response.body = http::FileBody{std::move(stored.file), span.offset, span.length};
+  response.body = http::FileBody{stored.file, span.offset, span.length};
   return response;
-}
-
-Failure refuse_to_be_run(http::Exchange& exchange) {
-  exchange.notes().operation = "download";
-  return fail::forbidden("Media is not run, and is no style sheet");
 }
 
 }  // namespace
 
-Api::Answer Api::download(Call& call) {
-  if (would_be_run(call.exchange.head())) co_return refuse_to_be_run(call.exchange);
+Api::Answer Api::download(Call call) {
   // Where everybody may read, nobody is asked who they are.
-  const bool asks = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow;
-  const bool has_token = asks && !token_of(call).empty();
-  if (has_token) {
-    if (const auto requester = co_await identify(call); !requester) co_return std::unexpected(requester.error());
-  }
-  co_return co_await serve(call, has_token);
+  const bool asks_who = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow &&
+                        !token_of(call).empty();
+  return serve(std::move(call), asks_who);
 }
 
-Api::Answer Api::download_authenticated(Call& call) {
-  if (would_be_run(call.exchange.head())) co_return refuse_to_be_run(call.exchange);
-  if (const auto requester = co_await identify(call); !requester) co_return std::unexpected(requester.error());
-  co_return co_await serve(call, true);
-}
+Api::Answer Api::download_authenticated(Call call) { return serve(std::move(call), true); }
 
-Api::Answer Api::serve(Call& call, bool has_token) {
+// A stalled download sleeps inside: what it holds is held by thousands.
+Api::Answer Api::serve(Call call, bool asks_who) {
   http::Exchange& exchange = call.exchange;
   http::Notes& notes = exchange.notes();
   notes.operation = "download";
-  const auto mxc = Mxc::of(call.path[0], call.path[1]);
-  if (!mxc) co_return fail::not_found("This is not a media ID");
+  if (would_be_run(exchange.head())) {
+    co_return refuse(exchange, fail::forbidden("Media is not run, and is no style sheet").error());
+  }
+  if (asks_who) {
+    auto requester = recall(call);
+    if (!requester) requester = co_await identify(call);
+    if (!*requester) co_return refuse(exchange, requester->error());
+  }
+
+  auto mxc = Mxc::of(call.path[0], call.path[1]);
+  if (!mxc) co_return refuse(exchange, fail::not_found("This is not a media ID").error());
   notes.media = mxc->to_uri();
-  const std::string override_name = call.path.size() > 2 ? call.path[2] : std::string();
+  const std::string_view override_name = call.path.size() > 2 ? call.path[2] : "";
   if (!is_utf8(override_name) || has_control_characters(override_name)) {
-    co_return fail::invalid_param("The file name is not UTF-8, or holds control characters");
+    co_return refuse(exchange, fail::invalid_param("The file name is not UTF-8, or holds control characters").error());
   }
   const config::Config::Downloads& limits = repository_.limits().downloads;
   const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
-  if (!wait) co_return std::unexpected(wait.error());
+  if (!wait) co_return refuse(exchange, wait.error());
 
-  const repository::DownloadRequest request{*mxc, has_token, clock_.steady() + *wait,
-                                            http::network_of(exchange.client_address())};
+  repository::DownloadRequest request{*std::move(mxc), asks_who, clock_.steady() + *wait};
+  if (const auto hot = repository_.open_hot(request)) co_return serve_stored(exchange, *hot, override_name, asks_who);
+
+  request.client_network = http::network_of(exchange.client_address());
   repository::WaitReport report;
-  Result<repository::Download> opened = co_await repository_.open(request, exchange, report);
+  const Result<repository::Download> opened = co_await repository_.open(request, exchange, report);
   notes.was_stalled = report.was_stalled;
   notes.waited = report.waited;
-  if (!opened) co_return std::unexpected(opened.error());
-
-  if (auto* stored = std::get_if<repository::Download::Stored>(&opened->content)) {
-    notes.outcome = "stored";
-    const std::string filename = override_name.empty() ? stored->media.filename : override_name;
-    co_return serve_stored(exchange.head(), std::move(*stored), filename, has_token);
+  if (!opened) co_return refuse(exchange, opened.error());
+  if (const auto* stored = std::get_if<repository::Download::Stored>(&opened->content)) {
+    co_return serve_stored(exchange, **stored, override_name, asks_who);
   }
   notes.outcome = "live";
-  co_return co_await serve_live(call, std::get<repository::Download::Live>(opened->content), request, override_name);
+  co_return co_await serve_live(exchange, std::get<repository::Download::Live>(opened->content), request,
+                                override_name);
 }
 
-Api::Answer Api::serve_live(Call& call, repository::Download::Live transfer, repository::DownloadRequest request,
-                            std::string override_name) {
+Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live transfer,
+                            const repository::DownloadRequest& request, std::string_view override_name) {
   const transfer::Description& description = transfer->description();
   const std::string etag = entity_tag(request.mxc.media_id(), description.attempt);
-  const Conditions conditions(call.exchange.head(), etag);
+  const Conditions conditions(exchange.head(), etag);
   std::optional<std::uint64_t> size = description.size;
-  auto follower = repository_.follow(transfer, call.exchange.signal());
+  auto follower = repository_.follow(transfer, exchange.signal());
 
   std::optional<http::Span> span;
   if (const auto& range = conditions.range; range && !conditions.not_modified) {
     if (!size && range->first && range->last) {
       // Of a whole whose size nobody knows, only a range with both ends can be named, and only once it is there.
-      co_await repository_.wait_for_byte(*follower, *range->last, request, call.exchange);
+      co_await repository_.wait_for_byte(*follower, *range->last, request, exchange);
       const transfer::Progress progress = follower->progress();
-      if (progress.state == transfer::State::kBroken) co_return fail::not_yet_uploaded();
+      if (progress.state == transfer::State::kBroken) co_return refuse(exchange, fail::not_yet_uploaded().error());
       if (progress.state == transfer::State::kWhole) {
         size = progress.readable;
       } else {
         span = http::resolve(*range, progress.readable);
-        if (!span) co_return fail::not_yet_uploaded();
+        if (!span) co_return refuse(exchange, fail::not_yet_uploaded().error());
       }
     }
     if (size) {
@@ -199,7 +198,7 @@ Api::Answer Api::serve_live(Call& call, repository::Download::Live transfer, rep
   }
 
   http::Response response;
-  const std::string& filename = override_name.empty() ? description.filename : override_name;
+  const std::string_view filename = override_name.empty() ? description.filename : override_name;
   add_media_fields(response, description.content_type, filename, etag, Lifetime::kGrowing, request.has_token);
   if (conditions.not_modified) {
     response.status = 304;

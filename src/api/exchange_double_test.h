@@ -68,6 +68,7 @@ class AuthenticatorDouble final : public auth::Authenticator {
  public:
   explicit AuthenticatorDouble(std::map<std::string, auth::Requester> known) : known_(std::move(known)) {}
 
+  std::optional<Result<auth::Requester>> recall(std::string_view, std::string_view) override { return std::nullopt; }
   Task<Result<auth::Requester>> identify(auth::Credentials credentials) override {
     asked_.push_back(credentials);
     if (credentials.token.empty()) co_return fail::with(401, "M_MISSING_TOKEN", "Missing access token");

@@ -33,14 +33,20 @@ std::string entity_tag(std::string_view media_id, std::uint64_t attempt) {
 }
 
 void add_media_fields(http::Response& response, std::string_view content_type, std::string_view filename,
-                      std::string etag, Lifetime lifetime, bool is_private) {
-  const std::string_view scope = is_private ? "private" : "public";
-  response.with("Content-Type", std::string(content_type))
+                      std::string_view etag, Lifetime lifetime, bool is_private) {
+  constexpr std::size_t kUsualBytes = 768;
+  std::string_view cache_control;
+  if (lifetime == Lifetime::kImmutable) {
+    cache_control = is_private ? "private, max-age=31536000, immutable" : "public, max-age=31536000, immutable";
+  } else {
+    cache_control = is_private ? "private, no-cache" : "public, no-cache";
+  }
+  response.fields.reserve(kUsualBytes);
+  response.with("Content-Type", content_type)
       .with("Content-Disposition", http::content_disposition(is_inline_type(content_type), filename))
-      .with("ETag", std::move(etag))
+      .with("ETag", etag)
       .with("Accept-Ranges", "bytes")
-      .with("Cache-Control", lifetime == Lifetime::kImmutable ? fmt::format("{}, max-age=31536000, immutable", scope)
-                                                              : fmt::format("{}, no-cache", scope))
+      .with("Cache-Control", cache_control)
       // What a browser has kept must not be run from its cache either: a request for another use comes to us again.
       .with("Vary", "Sec-Fetch-Dest")
       // Both as the client-server API gives them ("Content repository", server behaviour), and media-src, so that a

@@ -25,6 +25,6 @@ enum class Lifetime {
 /// Everything about media but its bytes: type, disposition, entity tag, caching, and what keeps it from doing harm in a
 /// browser. `is_private`: only for the one who asked, not for shared caches.
 void add_media_fields(http::Response& response, std::string_view content_type, std::string_view filename,
-                      std::string etag, Lifetime lifetime, bool is_private);
+                      std::string_view etag, Lifetime lifetime, bool is_private);
 
 }  // namespace sluice::api

@@ -85,7 +85,7 @@ TEST(EntityTag, IsWhatConditionsMatch) {
 // ---- all the fields ----
 
 std::map<std::string, std::string> fields(std::string_view content_type, std::string_view filename,
-                                               Lifetime lifetime = Lifetime::kImmutable, bool is_private = true) {
+                                          Lifetime lifetime = Lifetime::kImmutable, bool is_private = true) {
   http::Response response;
   add_media_fields(response, content_type, filename, "\"etag\"", lifetime, is_private);
   std::map<std::string, std::string> fields;

@@ -18,21 +18,14 @@ std::vector<std::string_view> split_pattern(std::string_view pattern) { return s
 
 std::vector<std::string_view> split_methods(std::string_view methods) { return split(methods, ' '); }
 
-bool matches(const std::vector<std::string_view>& pattern, const std::vector<std::string>& segments) {
+bool matches(std::span<const std::string_view> pattern, std::span<const std::string_view> segments) {
   return std::ranges::equal(pattern, segments, [](std::string_view expected, std::string_view segment) {
     if (expected == kVersion) return is_version(segment);
     return expected.starts_with('{') || expected == segment;
   });
 }
 
-std::vector<std::string> capture(const std::vector<std::string_view>& pattern,
-                                 const std::vector<std::string>& segments) {
-  std::vector<std::string> captured;
-  for (std::size_t i = 0; i < pattern.size(); ++i) {
-    if (pattern[i].starts_with('{') && pattern[i] != kVersion) captured.push_back(segments[i]);
-  }
-  return captured;
-}
+bool is_captured(std::string_view pattern) { return pattern.starts_with('{') && pattern != kVersion; }
 
 bool contains(const std::vector<std::string_view>& methods, std::string_view method) {
   return std::ranges::find(methods, method) != methods.end();

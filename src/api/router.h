@@ -1,26 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
-#include <string>
+#include <boost/container/static_vector.hpp>
+#include <cstddef>
+#include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sluice::api {
+
+/// What a pattern may capture.
+inline constexpr std::size_t kMaxCaptured = 4;
 
 /// Finds the handler for a path and method. A pattern is a path whose segments are literals, `{v}` for one of r0, v1
 /// and v3, or `{name}` for anything, which is captured.
 template <class Handler>
 class Router {
  public:
+  using Captured = boost::container::static_vector<std::string_view, kMaxCaptured>;
   struct Match {
     const Handler* handler = nullptr;               // null: no route has this path and method
-    std::vector<std::string> captured;              // the segments matched by {name}, in order
+    Captured captured;                              // the segments matched by {name}, in order
     std::vector<std::string_view> allowed_methods;  // of all routes with this path; empty: the path is unknown
   };
 
   void add(std::string_view methods, std::string_view pattern, Handler handler);
-  Match find(std::string_view method, const std::vector<std::string>& segments) const;
+  Match find(std::string_view method, std::span<const std::string_view> segments) const;
 
  private:
   struct Route {
@@ -34,9 +40,8 @@ class Router {
 namespace detail {
 std::vector<std::string_view> split_pattern(std::string_view pattern);
 std::vector<std::string_view> split_methods(std::string_view methods);
-bool matches(const std::vector<std::string_view>& pattern, const std::vector<std::string>& segments);
-std::vector<std::string> capture(const std::vector<std::string_view>& pattern,
-                                 const std::vector<std::string>& segments);
+bool matches(std::span<const std::string_view> pattern, std::span<const std::string_view> segments);
+bool is_captured(std::string_view pattern);
 bool contains(const std::vector<std::string_view>& methods, std::string_view method);
 }  // namespace detail
 
@@ -47,13 +52,16 @@ void Router<Handler>::add(std::string_view methods, std::string_view pattern, Ha
 }
 
 template <class Handler>
-Router<Handler>::Match Router<Handler>::find(std::string_view method, const std::vector<std::string>& segments) const {
+Router<Handler>::Match Router<Handler>::find(std::string_view method,
+                                             std::span<const std::string_view> segments) const {
   Match match;
   for (const Route& route : routes_) {
     if (!detail::matches(route.pattern, segments)) continue;
     if (detail::contains(route.methods, method)) {
       match.handler = &route.handler;
-      match.captured = detail::capture(route.pattern, segments);
+      for (std::size_t i = 0; i < segments.size(); ++i) {
+        if (detail::is_captured(route.pattern[i])) match.captured.push_back(segments[i]);
+      }
       return match;
     }
     match.allowed_methods.insert(match.allowed_methods.end(), route.methods.begin(), route.methods.end());

@@ -12,7 +12,9 @@ using namespace std::string_literals;
 
 std::vector<std::string> segments(std::string_view target) {
   const auto parsed = Target::parse(target);
-  return parsed ? parsed->segments() : std::vector{parsed.error().errcode};
+  if (!parsed) return {parsed.error().errcode};
+  const Target::Segments segments = parsed->segments();
+  return {segments.begin(), segments.end()};
 }
 
 std::optional<std::string> parameter(std::string_view target, std::string_view name) {
@@ -48,6 +50,11 @@ TEST(TargetPath, IsNotNormalised) {
   EXPECT_THAT(segments("/a/../b/./c"), ElementsAre("a", "..", "b", ".", "c"));
   EXPECT_THAT(segments("/a/%2e%2e/b"), ElementsAre("a", "..", "b"));
   EXPECT_THAT(segments("/..%2F..%2Fetc%2Fpasswd"), ElementsAre("../../etc/passwd"));
+}
+
+TEST(TargetPath, LeavesOutWhatNoKnownPathHas) {
+  EXPECT_EQ(segments("/1/2/3/4/5/6/7/8/9/10/11/12/13/14").size(), Target::kMaxSegments);
+  EXPECT_EQ(segments("/1/2/3/4/5/6/7/8/9/10/11/12/13/%zz"), std::vector<std::string>{"M_INVALID_PARAM"});
 }
 
 TEST(TargetPath, KeepsAPlus) { EXPECT_THAT(segments("/a+b"), ElementsAre("a+b")); }

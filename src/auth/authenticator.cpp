@@ -34,6 +34,9 @@ constexpr std::size_t kMaxTokenBytes = 4096;
 constexpr std::size_t kMaxUserIdBytes = 255;
 // Refusals live for seconds, so a small share of the entries is plenty for them.
 constexpr std::size_t kRefusedShare = 8;
+// A small cache is one, or chance would make it smaller.
+constexpr std::size_t kShards = 16;
+constexpr std::size_t kManyEntries = 4096;
 // While the homeserver answers, there is soon room again.
 constexpr std::chrono::milliseconds kCrowdedRetry = std::chrono::seconds(1);
 // A homeserver that is down is worth one line in the log now and then, not one for each request.
@@ -44,8 +47,12 @@ bool is_sane(std::string_view token) {
 }
 
 // Unambiguous: a sane token contains no NUL.
-Sha256Digest cache_key(const Credentials& credentials) {
-  return sha256(credentials.token + '\0' + credentials.user_id);
+Sha256Digest cache_key(std::string_view token, std::string_view user_id) {
+  Sha256Hasher hasher;
+  for (const std::string_view part : {token, std::string_view("\0", 1), user_id}) {
+    hasher.update(std::as_bytes(std::span(part)));
+  }
+  return hasher.finish();
 }
 
 bool is_refusal(const Result<Requester>& answer) {
@@ -55,7 +62,7 @@ bool is_refusal(const Result<Requester>& answer) {
 // One question to the homeserver, and everyone who waits for its answer. It belongs to none of them: it has a
 // coroutine of its own, which ends whatever becomes of the one that began it.
 struct Flight {
-  // Guarded by Questions::mutex.
+  // Guarded by its shard's mutex.
   std::vector<std::shared_ptr<Signal>> waiting;
   std::optional<Result<Requester>> answer;
 };
@@ -66,37 +73,66 @@ struct Questions {
       : server_name(homeserver.server_name),
         client_api(homeserver.client_api.value_or("")),
         limits(the_limits),
-        turns(kMaxQuestionsUnderWay, kMaxQuestionsWaiting, clock),
-        accepted(the_limits.cache_entries),
-        refused(std::max<std::size_t>(the_limits.cache_entries / kRefusedShare, 16)) {}
+        turns(kMaxQuestionsUnderWay, kMaxQuestionsWaiting, clock) {
+    const std::size_t count = the_limits.cache_entries < kManyEntries ? 1 : kShards;
+    for (std::size_t i = 0; i < count; ++i) shards.push_back(std::make_unique<Shard>(the_limits.cache_entries / count));
+  }
 
   const std::string server_name;
   const std::string client_api;  // empty: nobody to ask
   const config::Config::Auth limits;
   Turns turns;
-  std::mutex mutex;
-  AnswerCache accepted;                                         // guarded by mutex
-  AnswerCache refused;                                          // guarded by mutex; apart, as anybody can fill it
-  std::map<AnswerCache::Key, std::shared_ptr<Flight>> flights;  // guarded by mutex; each has a request that waits
-  SteadyTime next_complaint{};                                  // guarded by mutex
 
+  // By token, so that loops that ask for different ones do not wait for each other.
+  struct alignas(64) Shard {
+    explicit Shard(std::size_t entries)
+        : accepted(entries), refused(std::max<std::size_t>(entries / kRefusedShare, 16)) {}
+    std::mutex mutex;
+    AnswerCache accepted;                                         // guarded by mutex
+    AnswerCache refused;                                          // guarded by mutex; apart, as anybody can fill it
+    std::map<AnswerCache::Key, std::shared_ptr<Flight>> flights;  // guarded by mutex; each has a request that waits
+
+    // Under the mutex.
+    std::optional<Result<Requester>> answer_to(const AnswerCache::Key& key, SteadyTime now) {
+      for (AnswerCache* cache : {&accepted, &refused}) {
+        if (const auto* answer = cache->find(key, now)) return *answer;
+      }
+      return std::nullopt;
+    }
+  };
+  Shard& shard_of(const AnswerCache::Key& key) {
+    return *shards[std::to_integer<std::size_t>(key.bytes[0]) % shards.size()];
+  }
+  std::vector<std::unique_ptr<Shard>> shards;
+
+  std::mutex complaint_mutex;
+  SteadyTime next_complaint{};  // guarded by complaint_mutex
+
+  std::optional<Result<Requester>> answer_to(const AnswerCache::Key& key, SteadyTime now);
   void land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at);
   void complain(std::string_view what, SteadyTime now);
 };
 
+std::optional<Result<Requester>> Questions::answer_to(const AnswerCache::Key& key, SteadyTime now) {
+  Shard& shard = shard_of(key);
+  const std::lock_guard lock(shard.mutex);
+  return shard.answer_to(key, now);
+}
+
 // Out of the air and into the cache under one lock: nobody can miss both, so nobody asks twice.
 void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Requester> answer, SteadyTime asked_at) {
   std::vector<std::shared_ptr<Signal>> waiting;
+  Shard& shard = shard_of(key);
   {
-    const std::lock_guard lock(mutex);
+    const std::lock_guard lock(shard.mutex);
     // Ages count from the asking: the answer may have been on its way for a while.
     if (answer) {
-      accepted.keep(key, answer, asked_at + limits.cache_age);
+      shard.accepted.keep(key, answer, asked_at + limits.cache_age);
     } else if (is_refusal(answer)) {
-      refused.keep(key, answer, asked_at + limits.refusal_cache_age);
+      shard.refused.keep(key, answer, asked_at + limits.refusal_cache_age);
     }
     flight.answer = std::move(answer);
-    flights.erase(key);
+    shard.flights.erase(key);
     waiting.swap(flight.waiting);
   }
   for (const std::shared_ptr<Signal>& signal : waiting) signal->raise(Wake::kProgress);
@@ -104,7 +140,7 @@ void Questions::land(const AnswerCache::Key& key, Flight& flight, Result<Request
 
 void Questions::complain(std::string_view what, SteadyTime now) {
   {
-    const std::lock_guard lock(mutex);
+    const std::lock_guard lock(complaint_mutex);
     if (now < next_complaint) return;
     next_complaint = now + kComplaintInterval;
   }
@@ -116,10 +152,12 @@ class CachingAuthenticator final : public Authenticator {
   CachingAuthenticator(const config::Homeserver& homeserver, const config::Config::Auth& limits,
                        outbound::Client& client, const Clock& clock);
 
+  std::optional<Result<Requester>> recall(std::string_view token, std::string_view user_id) override;
   Task<Result<Requester>> identify(Credentials credentials) override;
 
  private:
-  Task<Result<Requester>> recognize(Credentials credentials);
+  std::optional<Result<Requester>> recognize(std::string_view token, std::string_view user_id);
+  Result<Requester> with_admins(Result<Requester> requester) const;
   Task<Result<Requester>> ask_homeserver(Credentials credentials);
   static Task<void> fly(std::shared_ptr<Questions> questions, std::shared_ptr<Flight> flight, AnswerCache::Key key,
                         Credentials credentials, outbound::Client& client, const Clock& clock);
@@ -145,37 +183,46 @@ CachingAuthenticator::CachingAuthenticator(const config::Homeserver& homeserver,
 }
 
 Task<Result<Requester>> CachingAuthenticator::identify(Credentials credentials) {
-  Result<Requester> requester = co_await recognize(std::move(credentials));
-  if (requester && admins_.contains(requester->user)) requester->admin = true;
-  co_return requester;
+  if (auto known = recall(credentials.token, credentials.user_id)) co_return *std::move(known);
+  co_return with_admins(co_await ask_homeserver(std::move(credentials)));
 }
 
-Task<Result<Requester>> CachingAuthenticator::recognize(Credentials credentials) {
-  if (credentials.token.empty()) co_return fail::with(401, "M_MISSING_TOKEN", "An access token is missing");
+std::optional<Result<Requester>> CachingAuthenticator::recall(std::string_view token, std::string_view user_id) {
+  auto known = recognize(token, user_id);
+  if (known) known = with_admins(*std::move(known));
+  return known;
+}
 
-  const auto known = static_tokens_.find(sha256(credentials.token));
-  if (known != static_tokens_.end()) co_return known->second;
+Result<Requester> CachingAuthenticator::with_admins(Result<Requester> requester) const {
+  if (requester && !admins_.empty() && admins_.contains(requester->user)) requester->admin = true;
+  return requester;
+}
 
-  if (questions_->client_api.empty() || !is_sane(credentials.token)) {
-    co_return fail::with(401, "M_UNKNOWN_TOKEN", "Unknown access token");
+std::optional<Result<Requester>> CachingAuthenticator::recognize(std::string_view token, std::string_view user_id) {
+  if (token.empty()) return fail::with(401, "M_MISSING_TOKEN", "An access token is missing");
+  if (!static_tokens_.empty()) {
+    const auto known = static_tokens_.find(sha256(token));
+    if (known != static_tokens_.end()) return known->second;
   }
-  if (credentials.user_id.size() > kMaxUserIdBytes || has_control_characters(credentials.user_id)) {
-    co_return fail::invalid_param("user_id is not a user id");
+  if (questions_->client_api.empty() || !is_sane(token)) {
+    return fail::with(401, "M_UNKNOWN_TOKEN", "Unknown access token");
   }
-  co_return co_await ask_homeserver(std::move(credentials));
+  if (user_id.size() > kMaxUserIdBytes || has_control_characters(user_id)) {
+    return fail::invalid_param("user_id is not a user id");
+  }
+  return questions_->answer_to(cache_key(token, user_id), clock_.steady());
 }
 
 Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credentials) {
-  const AnswerCache::Key key = cache_key(credentials);
+  const AnswerCache::Key key = cache_key(credentials.token, credentials.user_id);
   std::shared_ptr<Signal> signal;
   std::shared_ptr<Flight> flight;
   bool first = false;
+  Questions::Shard& shard = questions_->shard_of(key);
   {
-    const std::lock_guard lock(questions_->mutex);
-    for (AnswerCache* cache : {&questions_->accepted, &questions_->refused}) {
-      if (const auto* answer = cache->find(key, clock_.steady())) co_return *answer;
-    }
-    std::shared_ptr<Flight>& slot = questions_->flights[key];
+    const std::lock_guard lock(shard.mutex);
+    if (auto answer = shard.answer_to(key, clock_.steady())) co_return *std::move(answer);
+    std::shared_ptr<Flight>& slot = shard.flights[key];
     first = slot == nullptr;
     if (first) slot = std::make_shared<Flight>();
     flight = slot;
@@ -185,7 +232,7 @@ Task<Result<Requester>> CachingAuthenticator::ask_homeserver(Credentials credent
   if (first) spawn(fly(questions_, flight, key, std::move(credentials), client_, clock_));
   for (;;) {
     co_await signal->wait();
-    const std::lock_guard lock(questions_->mutex);
+    const std::lock_guard lock(shard.mutex);
     if (flight->answer) co_return *flight->answer;
   }
 }

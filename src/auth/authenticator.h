@@ -62,6 +62,8 @@ inline constexpr std::size_t kMaxQuestionsWaiting = 1024;
 class Authenticator {
  public:
   virtual ~Authenticator() = default;
+  /// What `identify` would yield, if that is known without asking the homeserver. Never blocks.
+  virtual std::optional<Result<Requester>> recall(std::string_view token, std::string_view user_id) = 0;
   virtual Task<Result<Requester>> identify(Credentials credentials) = 0;
 };
 

@@ -39,12 +39,13 @@ using IsReferenced = std::function<Result<bool>(const Sha256Digest&)>;
 ///
 /// The way of an upload, and what a crash at each step leaves:
 ///   create_spool  -> a spool file without a digest in its name: a sweep removes it
-///   publish       -> a spool file named by its digest, and the blob:
+///   publish       -> a spool file named by its digest, and the blob, of which the former is on stable storage:
 ///                    a sweep removes both, unless the catalog refers to the digest
-///   (the catalog commits) -> the same two: a sweep removes the spool name only
-///   settle        -> the blob alone
+///   (the catalog commits) -> the same two: a sweep sees to the blob, and removes the spool name only
+///   settle        -> the same two
+///   tidy          -> the blob alone
 ///
-/// Every call may block and may come from any thread; one SpoolFile is used by one thread at a time.
+/// Every call may block, but for settle, and may come from any thread; one SpoolFile is used by one thread at a time.
 class BlobStore {
  public:
   virtual ~BlobStore() = default;
@@ -52,9 +53,11 @@ class BlobStore {
   virtual Result<std::unique_ptr<SpoolFile>> create_spool() = 0;
   /// Appends; the caller gives the offset, which is the number of bytes written before.
   virtual Result<> write_at(SpoolFile& file, std::span<const std::byte> data, std::uint64_t offset) = 0;
-  /// Returns when the bytes of each are on stable storage under its digest, or its outcome says why not; one that fails
-  /// leaves the others be. Together they cost fewer syncs than one after the other, and wait for the largest of them.
-  /// Once for each file; after an error it can only be destroyed.
+  /// Lets the disk begin with what was written to a spool file, so that `publish` has less to wait for. A hint.
+  virtual void begin_sync(const FileDescriptor& spool_file) = 0;
+  /// Returns when each can be opened under its digest, and would be after a loss of power and a sweep, or its outcome
+  /// says why not; one that fails leaves the others be. Together they cost fewer syncs than one after the other, and
+  /// wait for the largest of them. Once for each file; after an error it can only be destroyed.
   virtual void publish(std::span<Publication* const> group) = 0;
   /// One by itself.
   Result<> publish(SpoolFile& file, const Sha256Digest& sha256) {
@@ -63,8 +66,11 @@ class BlobStore {
     publish(group);
     return alone.outcome;
   }
-  /// The catalog has committed: forgets the spool name. Cannot fail in a way that matters: what stays is swept later.
+  /// The catalog has committed: the spool name is of no more use, and `tidy` may remove it. Does no I/O.
   virtual void settle(SpoolFile& file) = 0;
+  /// Removes the spool names of what was settled, once the blobs can do without them; the more at once, the cheaper for
+  /// each. Cannot fail in a way that matters: what stays is swept later.
+  virtual void tidy() = 0;
   /// The catalog has certainly not committed: gives the space of what was published back, unless the catalog refers to
   /// the same content or another upload of it is on its way there; a sweep finds out later then. `is_referenced` is
   /// called at most once, inside the call. A file that is neither settled nor discarded is left to the sweep.
@@ -74,7 +80,8 @@ class BlobStore {
   /// offset. 404 M_NOT_FOUND if it is missing.
   virtual Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) = 0;
 
-  /// At start, before any upload: clears the spool. Returns how many spool files it removed.
+  /// At start, before any upload: clears the spool, and puts in place what the catalog refers to and a loss of power
+  /// took back. Returns how many spool files it removed.
   virtual Result<std::size_t> sweep(const IsReferenced& is_referenced) = 0;
 
   /// Succeeds when a file can be created in the store.

@@ -57,6 +57,7 @@ class BlobStoreContract : public ::testing::Test {
     const auto file = publish(content);
     committed_.insert(sha256(content));
     store_->settle(*file);
+    store_->tidy();
   }
   void discard(SpoolFile& file) {
     store_->discard(file, [this](const Sha256Digest& sha256) { return committed_.contains(sha256); });
@@ -133,10 +134,47 @@ TYPED_TEST_P(BlobStoreContract, EqualContentAtTheSameTimeIsKeptOnce) {
         EXPECT_TRUE(this->store_->publish(*file, sha256("same")));
         EXPECT_EQ(this->content_of(sha256("same")), "same");
         this->store_->settle(*file);
+        this->store_->tidy();
       });
     }
   }
   EXPECT_EQ(this->maker_.count_blobs(), 1u);
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, KeepsWhatWasPublishedTogether) {
+  const std::vector<std::string> contents = {"one", "two", "same", "same", "", std::string(300'000, 'x')};
+  std::vector<std::unique_ptr<SpoolFile>> files;
+  std::vector<Publication> publications;
+  for (const std::string& content : contents) {
+    files.push_back(this->receive(content));
+    publications.push_back({files.back().get(), sha256(content)});
+  }
+  std::vector<Publication*> group;
+  for (Publication& publication : publications) group.push_back(&publication);
+  this->store_->publish(group);
+  for (const Publication& publication : publications) {
+    EXPECT_TRUE(publication.outcome);
+    this->committed_.insert(publication.sha256);
+    this->store_->settle(*publication.file);
+  }
+  this->store_->tidy();
+  EXPECT_EQ(this->maker_.count_blobs(), 5u);
+  this->reopen();
+  EXPECT_EQ(this->sweep(), 0u);
+  for (const std::string& content : contents) EXPECT_EQ(this->content_of(sha256(content)), content);
+}
+
+TYPED_TEST_P(BlobStoreContract, PublishesNothingTogether) { this->store_->publish(std::span<Publication* const>()); }
+
+TYPED_TEST_P(BlobStoreContract, WhatWasSettledAndNeverTidiedIsThereAfterTheSweep) {
+  const auto file = this->publish("content");
+  this->committed_.insert(sha256("content"));
+  this->store_->settle(*file);
+  EXPECT_EQ(this->content_of(sha256("content")), "content");
+  this->reopen();
+  EXPECT_EQ(this->sweep(), 1u);
+  EXPECT_EQ(this->content_of(sha256("content")), "content");
   EXPECT_EQ(this->sweep(), 0u);
 }
 
@@ -261,8 +299,10 @@ TYPED_TEST_P(BlobStoreContract, TheCheckLeavesNothing) {
 
 REGISTER_TYPED_TEST_SUITE_P(BlobStoreContract, KeepsWhatWasPublished, KeepsAnEmptyFile, SaysWhatIsMissing,
                             ShowsNothingBeforeItIsPublished, KeepsEqualContentOnce, EqualContentAtTheSameTimeIsKeptOnce,
-                            AReaderKeepsTheBytesAfterTheNameIsGone, AReaderFollowsFromTheSpoolIntoTheStore,
-                            ABrokenUploadLeavesNothing, AnUploadThatTheCatalogDidNotTakeIsSweptAtTheNextStart,
+                            KeepsWhatWasPublishedTogether, PublishesNothingTogether,
+                            WhatWasSettledAndNeverTidiedIsThereAfterTheSweep, AReaderKeepsTheBytesAfterTheNameIsGone,
+                            AReaderFollowsFromTheSpoolIntoTheStore, ABrokenUploadLeavesNothing,
+                            AnUploadThatTheCatalogDidNotTakeIsSweptAtTheNextStart,
                             AnUploadThatTheCatalogTookAfterAllSurvivesTheSweep, ARefusedUploadLeavesEqualContentAlone,
                             EqualContentRefusedTwiceIsGoneAfterTheSweep, ADiscardedUploadGivesItsSpaceBackAtOnce,
                             DiscardingLeavesEqualContentThatIsStored, DiscardingLeavesEqualContentThatIsOnItsWay,

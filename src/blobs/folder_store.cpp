@@ -2,9 +2,11 @@
 #include "blobs/folder_store.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cassert>
+#include <cerrno>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -21,6 +23,9 @@ namespace {
 constexpr std::size_t kIdBytes = 16;
 constexpr std::size_t kIdLength = 22;   // of kIdBytes in base64url
 constexpr std::size_t kHexLength = 64;  // of a SHA-256
+// A larger blob's name is synced in publish, a smaller one's later: after a crash a sweep may have to read it to
+// compare its digest, and at most some thousands of them, so less than a second's work.
+constexpr std::int64_t kMaxRestoredBytes = 256 * 1024;
 
 bool is_id(std::string_view text) {
   return text.size() == kIdLength && std::ranges::all_of(text, [](char c) {
@@ -46,6 +51,17 @@ std::optional<SpoolName> parse_spool_name(std::string_view text) {
 }
 
 bool is_missing(std::error_code code) { return code == std::errc::no_such_file_or_directory; }
+
+SystemResult<> unless_missing(SystemResult<> removed) {
+  if (!removed && is_missing(removed.error())) return {};
+  return removed;
+}
+
+/// A name in the spool of a file that came whole, and its content.
+struct Mark {
+  std::string path;
+  Sha256Digest sha256;
+};
 
 /// The contents that are published and of which the catalog has yet to hear, with the number of their uploads.
 class OnTheirWay {
@@ -111,6 +127,12 @@ class FolderSpoolFile final : public SpoolFile {
   void remove_name() {
     if (std::exchange(is_removed_, true)) return;
     (void)fs_.remove(path());  // what stays is swept later
+  }
+
+  /// The name is somebody else's to remove from now on.
+  std::string release_name() {
+    is_removed_ = true;
+    return path();
   }
 
  private:
@@ -196,6 +218,8 @@ class FolderStore final : public BlobStore {
     return {};
   }
 
+  void begin_sync(const FileDescriptor& spool_file) override { fs_.begin_sync(spool_file); }
+
   using BlobStore::publish;
 
   void publish(std::span<Publication* const> group) override {
@@ -223,17 +247,31 @@ class FolderStore final : public BlobStore {
     each([&](FolderSpoolFile&, const Sha256Digest&) { return marks_synced; });
 
     each([this](FolderSpoolFile& file, const Sha256Digest& sha256) { return put_in_place(file, sha256); });
-    std::map<std::string, SystemResult<>> synced;  // each folder once
-    for (const Publication* one : running) synced.try_emplace(blob_folder(one->sha256));
-    for (auto& [folder, outcome] : synced) outcome = fs_.sync_directory(folder);
-    each([&](FolderSpoolFile&, const Sha256Digest& sha256) { return synced.at(blob_folder(sha256)); });
   }
 
   void settle(SpoolFile& file) override {
     auto& settled = static_cast<FolderSpoolFile&>(file);
     assert(settled.is_marked());
-    settled.remove_name();
+    {
+      const std::lock_guard lock(settled_mutex_);
+      settled_.push_back({settled.release_name(), settled.sha256()});
+    }
     settled.arrive();
+  }
+
+  void tidy() override {
+    std::vector<Mark> settled;
+    {
+      const std::lock_guard lock(settled_mutex_);
+      settled.swap(settled_);
+    }
+    // A thousand small uploads cost 256 of these syncs, not one each.
+    std::map<std::string, SystemResult<>> synced;
+    for (const Mark& mark : settled) synced.try_emplace(blob_folder(mark.sha256));
+    for (auto& [folder, outcome] : synced) outcome = fs_.sync_directory(folder);
+    for (const Mark& mark : settled) {
+      if (synced.at(blob_folder(mark.sha256))) (void)fs_.remove(mark.path);
+    }
   }
 
   void discard(SpoolFile& file, const IsReferenced& is_referenced) override {
@@ -242,8 +280,10 @@ class FolderStore final : public BlobStore {
     on_their_way_.do_if_alone(discarded.sha256(), [&] {
       const Result<bool> referenced = is_referenced(discarded.sha256());
       if (!referenced) return;
-      if (!*referenced && !remove_blob(discarded.sha256())) return;
-      discarded.remove_name();
+      // Equal content that somebody refers to may have been linked by this one, and not be synced.
+      const SystemResult<> done =
+          *referenced ? fs_.sync_directory(blob_folder(discarded.sha256())) : remove_blob(discarded.sha256());
+      if (done) discarded.remove_name();
     });
     discarded.arrive();
   }
@@ -259,23 +299,31 @@ class FolderStore final : public BlobStore {
   Result<std::size_t> sweep(const IsReferenced& is_referenced) override {
     const SystemResult<std::vector<std::string>> names = fs_.list(spool_);
     if (!names) return fail::from_system(names.error(), "Reading the spool");
-    std::size_t removed = 0;
+    std::vector<std::string> paths;
+    std::set<std::string> changed_folders;
     for (const std::string& text : *names) {
       const std::optional<SpoolName> name = parse_spool_name(text);
       if (!name) continue;  // not made by a store, so not ours to remove
-      if (name->sha256) {
-        const Result<bool> referenced = is_referenced(*name->sha256);
-        if (!referenced) return Failure(referenced.error());
-        if (!*referenced) {
-          if (auto gone = remove_blob(*name->sha256); !gone) return fail::from_system(gone.error(), "Sweeping a file");
-        }
-      }
-      if (auto gone = fs_.remove(spool_ + '/' + text); !gone && !is_missing(gone.error())) {
+      paths.push_back(spool_ + '/' + text);
+      if (!name->sha256) continue;
+      const Result<bool> referenced = is_referenced(*name->sha256);
+      if (!referenced) return Failure(referenced.error());
+      const SystemResult<> done =
+          *referenced ? restore({paths.back(), *name->sha256}) : unless_missing(fs_.remove(blob_path(*name->sha256)));
+      if (!done) return fail::from_system(done.error(), "Sweeping a file");
+      changed_folders.insert(blob_folder(*name->sha256));
+    }
+    // What was linked must be there for good before its mark goes, and what was removed must be gone for good.
+    for (const std::string& folder : changed_folders) {
+      if (auto synced = fs_.sync_directory(folder); !synced)
+        return fail::from_system(synced.error(), "Sweeping a file");
+    }
+    for (const std::string& path : paths) {
+      if (auto gone = unless_missing(fs_.remove(path)); !gone) {
         return fail::from_system(gone.error(), "Sweeping the spool");
       }
-      ++removed;
     }
-    return removed;
+    return paths.size();
   }
 
   Result<> check() override {
@@ -287,21 +335,49 @@ class FolderStore final : public BlobStore {
   std::string blob_folder(const Sha256Digest& sha256) const { return blobs_ + '/' + sha256.to_hex().substr(0, 2); }
   std::string blob_path(const Sha256Digest& sha256) const { return blob_folder(sha256) + '/' + sha256.to_hex(); }
 
-  /// Gives the content of a synced and marked file its name. The folder is synced in any case afterwards, also when the
-  /// content was in place already: another upload may have linked it and not have come to that.
+  /// Gives the content of a synced and marked file its name.
   SystemResult<> put_in_place(FolderSpoolFile& file, const Sha256Digest& sha256) {
-    const SystemResult<> linked = fs_.link(file.path(), blob_path(sha256));
-    if (linked) {
+    const std::int64_t size = size_of(*file.descriptor());
+    if (auto linked = fs_.link(file.path(), blob_path(sha256)); linked) {
       file.keep_mark();
-      return {};
+    } else if (linked.error() != std::errc::file_exists) {
+      return linked;
+    } else if (!is_sound(blob_path(sha256), size)) {
+      // Ours is whole and synced, so it heals the older ids of this content too. The mark goes with it: who made the
+      // damaged file has left one, or has committed.
+      if (auto replaced = fs_.rename(file.path(), blob_path(sha256)); !replaced) return replaced;
+      open_files_.forget(sha256);
+      return fs_.sync_directory(blob_folder(sha256));
     }
-    if (linked.error() != std::errc::file_exists) return linked;
-    if (is_sound(blob_path(sha256), size_of(*file.descriptor()))) return {};
-    // Ours is whole and synced, so it heals the older ids of this content too. The mark goes with it: who made the
-    // damaged file has left one, or has committed.
-    const SystemResult<> replaced = fs_.rename(file.path(), blob_path(sha256));
-    if (replaced) open_files_.forget(sha256);
-    return replaced;
+    // Also when the content was in place already: another upload may have linked it and not have come to this line.
+    if (size > kMaxRestoredBytes) return fs_.sync_directory(blob_folder(sha256));
+    return {};
+  }
+
+  /// Sees to it that a blob which the catalog refers to has its name, not yet synced. A mark may be on stable storage
+  /// before its bytes are, when there was equal content before: so the bytes decide.
+  SystemResult<> restore(const Mark& mark) {
+    if (auto blob = fs_.open_read(blob_path(mark.sha256)); blob || !is_missing(blob.error())) {
+      return blob ? SystemResult<>() : std::unexpected(blob.error());
+    }
+    const SystemResult<FileDescriptor> file = fs_.open_read(mark.path);
+    if (!file) return std::unexpected(file.error());
+    const SystemResult<Sha256Digest> sha256 = digest_of(*file);
+    if (!sha256) return std::unexpected(sha256.error());
+    if (*sha256 != mark.sha256) return {};
+    return fs_.link(mark.path, blob_path(mark.sha256));
+  }
+
+  static SystemResult<Sha256Digest> digest_of(const FileDescriptor& file) {
+    Sha256Hasher hasher;
+    std::vector<std::byte> buffer(64 * 1024);
+    for (off_t offset = 0;;) {
+      const ssize_t got = ::pread(file.get(), buffer.data(), buffer.size(), offset);
+      if (got < 0) return std::unexpected(std::error_code(errno, std::generic_category()));
+      if (got == 0) return hasher.finish();
+      hasher.update(std::span(buffer).first(static_cast<std::size_t>(got)));
+      offset += got;
+    }
   }
 
   static std::int64_t size_of(const FileDescriptor& file) {
@@ -318,7 +394,7 @@ class FolderStore final : public BlobStore {
 
   // The blob must be gone for good before its mark goes.
   SystemResult<> remove_blob(const Sha256Digest& sha256) {
-    if (auto gone = fs_.remove(blob_path(sha256)); !gone && !is_missing(gone.error())) return gone;
+    if (auto gone = unless_missing(fs_.remove(blob_path(sha256))); !gone) return gone;
     return fs_.sync_directory(blob_folder(sha256));
   }
 
@@ -341,6 +417,8 @@ class FolderStore final : public BlobStore {
   const std::string spool_;
   OpenFiles open_files_;
   OnTheirWay on_their_way_;
+  std::mutex settled_mutex_;
+  std::vector<Mark> settled_;  // what `tidy` has to do
 };
 
 }  // namespace

@@ -52,9 +52,9 @@ class FolderStoreTest : public ::testing::Test {
     ASSERT_TRUE(opened) << opened.error().message;
     store_ = std::move(*opened);
   }
-  std::unique_ptr<SpoolFile> receive() {
+  std::unique_ptr<SpoolFile> receive(std::string_view content = "content") {
     auto file = store_->create_spool();
-    EXPECT_TRUE(file && store_->write_at(**file, std::as_bytes(std::span("content", 7)), 0));
+    EXPECT_TRUE(file && store_->write_at(**file, std::as_bytes(std::span(content)), 0));
     return std::move(*file);
   }
   std::map<std::string, std::string> spool() const { return files_below(directory_ / "spool"); }
@@ -79,6 +79,8 @@ TEST_F(FolderStoreTest, LaysOutItsFolder) {
   EXPECT_TRUE(std::filesystem::exists(directory_ / ("blobs/ed/" + digest().to_hex())));
 
   store_->settle(*file);
+  EXPECT_THAT(spool(), SizeIs(1));
+  store_->tidy();
   EXPECT_THAT(spool(), IsEmpty());
   EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
 }
@@ -90,6 +92,7 @@ TEST_F(FolderStoreTest, ReplacesADamagedBlobByAnUploadOfTheSameContent) {
     const auto file = receive();
     ASSERT_TRUE(store_->publish(*file, digest()));
     store_->settle(*file);
+    store_->tidy();
     EXPECT_THAT(spool(), IsEmpty());
     EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
   }
@@ -143,14 +146,76 @@ TEST_F(FolderStoreTest, AFullDiskIsA507AndTheSpaceComesBack) {
 // The link is there, and another upload may have found it: only the catalog can tell whether it may go.
 TEST_F(FolderStoreTest, AnErrorAfterTheLinkLeavesTheBlobToTheSweep) {
   open();
-  auto file = receive();
+  const std::string content(300'000, 'x');  // so large that its name is synced at once
+  auto file = receive(content);
   fs_.fail_call(Call::kSyncDirectory, 2, EIO);
-  const auto published = store_->publish(*file, digest());
+  const auto published = store_->publish(*file, sha256(content));
   ASSERT_FALSE(published);
   EXPECT_EQ(published.error().http_status, 500);
   file.reset();
   EXPECT_THAT(blobs(), SizeIs(1));
   EXPECT_EQ(store_->sweep([](const Sha256Digest&) -> Result<bool> { return false; }), 1u);
+  EXPECT_THAT(blobs(), IsEmpty());
+}
+
+TEST_F(FolderStoreTest, OneThatFailsLeavesTheOthersOfItsGroupBe) {
+  for (const Call call : {Call::kRename, Call::kSync, Call::kLink}) {
+    open();
+    std::vector<std::unique_ptr<SpoolFile>> files;
+    std::vector<Publication> publications;
+    for (const std::string content : {"one", "two", "three"}) {
+      files.push_back(receive(content));
+      publications.push_back({files.back().get(), sha256(content)});
+    }
+    Publication* const group[] = {&publications[0], &publications[1], &publications[2]};
+    fs_.fail_call(call, 2, ENOSPC);
+    store_->publish(group);
+    EXPECT_TRUE(publications[0].outcome);
+    ASSERT_FALSE(publications[1].outcome);
+    EXPECT_EQ(publications[1].outcome.error().http_status, 507);
+    EXPECT_TRUE(publications[2].outcome);
+    files.erase(files.begin() + 1);
+    EXPECT_THAT(spool(), SizeIs(2)) << "the one that failed gives its space back at once";
+    EXPECT_THAT(blobs(), SizeIs(2));
+    for (const auto& file : files) store_->discard(*file, [](const Sha256Digest&) -> Result<bool> { return false; });
+    EXPECT_THAT(blobs(), IsEmpty());
+  }
+}
+
+TEST_F(FolderStoreTest, AGroupSharesTheSyncOfItsMarks) {
+  open();
+  std::vector<std::unique_ptr<SpoolFile>> files;
+  std::vector<Publication> publications;
+  publications.reserve(20);
+  std::vector<Publication*> group;
+  for (int i = 0; i < 20; ++i) {
+    files.push_back(receive(std::to_string(i)));
+    group.push_back(&publications.emplace_back(files.back().get(), sha256(std::to_string(i))));
+  }
+  const std::size_t directories_before = fs_.count(Call::kSyncDirectory);
+  const std::size_t files_before = fs_.count(Call::kSync);
+  store_->publish(group);
+  EXPECT_EQ(fs_.count(Call::kSync) - files_before, 20u) << "a file's own sync is never left out";
+  EXPECT_EQ(fs_.count(Call::kSyncDirectory) - directories_before, 1u);
+}
+
+TEST_F(FolderStoreTest, KeepsTheMarksOfAFolderThatCannotBeSynced) {
+  open();
+  const auto file = receive();
+  ASSERT_TRUE(store_->publish(*file, digest()));
+  store_->settle(*file);
+  fs_.fail_call(Call::kSyncDirectory, 1, EIO);
+  store_->tidy();
+  EXPECT_THAT(spool(), SizeIs(1));
+  fs_.drop_unsynced();
+  EXPECT_EQ(store_->sweep([](const Sha256Digest&) -> Result<bool> { return true; }), 1u);
+  EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
+}
+
+TEST_F(FolderStoreTest, PutsNothingInPlaceThatIsNotWhatItsNameSays) {
+  open();
+  std::ofstream(directory_ / ("spool/" + digest().to_hex() + ".0123456789012345678901")) << "cont";
+  EXPECT_EQ(store_->sweep([](const Sha256Digest&) -> Result<bool> { return true; }), 1u);
   EXPECT_THAT(blobs(), IsEmpty());
 }
 
@@ -208,6 +273,32 @@ class PowerLoss : public ::testing::Test {
     if (!file) return;
     catalog.insert(sha256(content));
     store.settle(*file);
+    store.tidy();
+  }
+  static void keep_untidied(BlobStore& store, Catalog& catalog, std::string_view content) {
+    const auto file = publish(store, content);
+    if (!file) return;
+    catalog.insert(sha256(content));
+    store.settle(*file);
+  }
+  /// Publishes all together and commits those that went well.
+  static void keep_together(BlobStore& store, Catalog& catalog, const std::vector<std::string>& contents) {
+    std::vector<std::unique_ptr<SpoolFile>> files;
+    std::vector<Publication> publications;
+    for (const std::string& content : contents) {
+      auto file = receive(store, content);
+      if (!file) return;
+      publications.push_back({file.get(), sha256(content)});
+      files.push_back(std::move(file));
+    }
+    std::vector<Publication*> group;
+    for (Publication& publication : publications) group.push_back(&publication);
+    store.publish(group);
+    for (const Publication& publication : publications) {
+      if (!publication.outcome) continue;
+      catalog.insert(publication.sha256);
+      store.settle(*publication.file);
+    }
   }
 
   void expect_promise_kept(const Catalog& catalog, const std::string& directory, const std::string& when) {
@@ -319,14 +410,61 @@ TEST_F(PowerLoss, AnOlderUploadOfEqualContentStays) {
   });
 }
 
+TEST_F(PowerLoss, ALargeUploadThatWasCommittedIsThere) {
+  const std::string content(300'000, 'x');
+  lose_power_in_many_ways([&](BlobStore& store, Catalog& catalog) { keep(store, catalog, content); });
+}
+
+TEST_F(PowerLoss, WhatWasNeverTidiedIsThere) {
+  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+    keep_untidied(store, catalog, "content");
+    keep_untidied(store, catalog, "other");
+    keep_untidied(store, catalog, "content");
+  });
+}
+
+TEST_F(PowerLoss, EqualContentUnderWayDoesNotHarmWhatWasNeverTidied) {
+  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+    keep_untidied(store, catalog, "content");
+    publish(store, "content");
+  });
+}
+
+TEST_F(PowerLoss, DiscardingEqualContentDoesNotHarmWhatWasNeverTidied) {
+  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+    const auto discarded = publish(store, "content");
+    keep_untidied(store, catalog, "content");
+    if (!discarded) return;
+    store.discard(*discarded, [&](const Sha256Digest& sha256) { return catalog.contains(sha256); });
+    store.tidy();
+  });
+}
+
+TEST_F(PowerLoss, OfAGroupIsThereWhatWasCommittedAndNothingElse) {
+  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+    keep_together(store, catalog, {"one", "two", "same", "same"});
+    store.tidy();
+  });
+}
+
+TEST_F(PowerLoss, TheNextGroupDoesNotHarmTheOneBeforeIt) {
+  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+    keep_together(store, catalog, {"one", "same"});
+    keep_together(store, catalog, {"two", "same"});
+    store.tidy();
+    keep_together(store, catalog, {"three", "one"});
+  });
+}
+
 TEST_F(PowerLoss, DoesNotTakeABlobThatAnotherUploadLinkedButCouldNotSync) {
+  const std::string content(300'000, 'x');  // so large that its name is synced at once
   TemporaryDirectory directory(TemporaryDirectory::in_memory());
   FaultyFileSystem fs(real_, directory.path());
   auto store = *open_folder_store(fs, random_, directory.path());
   fs.fail_call(Call::kSyncDirectory, 2, EIO);
-  ASSERT_FALSE(publish(*store, "content"));
+  ASSERT_FALSE(publish(*store, content));
   Catalog catalog;
-  keep(*store, catalog, "content");
+  keep(*store, catalog, content);
   ASSERT_EQ(catalog.size(), 1u);
   fs.drop_unsynced();
   EXPECT_EQ(files_below(directory / "blobs").size(), 1u);

@@ -16,8 +16,9 @@ using Call = FaultyFileSystem::Call;
 struct Fault {
   std::string step;
   Call call;
-  std::size_t nth;       // of these calls in one upload that is written in two pieces
-  bool leaves_its_mark;  // the content may have been published: only the sweep at the next start can tell
+  std::size_t nth;        // of these calls in one upload that is written in two pieces
+  bool leaves_its_mark;   // the content may have been published: only the sweep at the next start can tell
+  bool is_large = false;  // so that it is published by itself, not in a group
 };
 
 const std::vector<Fault> kFaults = {
@@ -28,18 +29,20 @@ const std::vector<Fault> kFaults = {
     {"syncing the file", Call::kSync, 1, false},
     {"syncing the mark", Call::kSyncDirectory, 1, false},
     {"publishing", Call::kLink, 1, false},
-    {"syncing what is published", Call::kSyncDirectory, 2, true},
+    {"syncing a large file", Call::kSync, 1, false, true},
+    {"syncing the mark of a large file", Call::kSyncDirectory, 1, false, true},
+    {"publishing a large file", Call::kLink, 1, false, true},
+    {"syncing a large file that is published", Call::kSyncDirectory, 2, true, true},
 };
 
 class DiskFaultTest : public RepositoryTest, public ::testing::WithParamInterface<Fault> {
  protected:
-  static constexpr std::string_view kFirstPiece = "the first piece, ";
   static constexpr std::string_view kLastPiece = "the last piece";
 
   Result<> upload_in_pieces(const Mxc& mxc) {
     auto upload = begin(mxc);
     if (!upload) return Failure(upload.error());
-    for (const std::string_view piece : {kFirstPiece, kLastPiece}) {
+    for (const std::string_view piece : {std::string_view(first_piece_), kLastPiece}) {
       if (Result<> written = write(*upload, piece); !written) return written;
     }
     return seal(*upload);
@@ -55,7 +58,8 @@ class DiskFaultTest : public RepositoryTest, public ::testing::WithParamInterfac
     ASSERT_TRUE(blobs_->sweep([this](const Sha256Digest& digest) { return catalog_.refers_to(digest); }));
   }
 
-  const std::string content_ = std::string(kFirstPiece) + std::string(kLastPiece);
+  const std::string first_piece_ = "the first piece, " + std::string(GetParam().is_large ? 300'000 : 0, 'x');
+  const std::string content_ = first_piece_ + std::string(kLastPiece);
 };
 
 TEST_P(DiskFaultTest, OfFullDiskIs507AndTheIdIsFree) {
@@ -103,7 +107,7 @@ TEST_P(DiskFaultTest, NeverShowsALiveReaderAWhole) {
   disk_.fail_call(GetParam().call, GetParam().nth, ENOSPC);
   auto upload = begin(mxc);
   if (!upload) return;
-  if (!write(*upload, kFirstPiece)) return;
+  if (!write(*upload, first_piece_)) return;
   auto reader = start_download(mxc);
   reader->await_opened();
   EXPECT_FALSE(write(*upload, kLastPiece) && seal(*upload));

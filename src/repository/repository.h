@@ -23,6 +23,8 @@
 #include "config/config.h"
 #include "repository/commit_queue.h"
 #include "repository/rate_limiter.h"
+#include "repository/stored_cache.h"
+#include "repository/tidier.h"
 #include "repository/upload.h"
 #include "runtime/blocking_pool.h"
 #include "runtime/group_pool.h"
@@ -40,11 +42,7 @@ struct Created {
 };
 
 struct Download {
-  /// A file at rest, with all that is known of it.
-  struct Stored {
-    catalog::StoredMedia media;
-    std::shared_ptr<const FileDescriptor> file;
-  };
+  using Stored = std::shared_ptr<const StoredFile>;
   /// A transfer that has begun: there is something to read, and more is coming.
   using Live = std::shared_ptr<transfer::Transfer>;
 
@@ -53,9 +51,9 @@ struct Download {
 
 struct DownloadRequest {
   Mxc mxc;
-  bool has_token = false;      // a valid one
-  SteadyTime give_up_at;       // until then it may be stalled
-  std::string client_network;  // for the limit of stalled downloads per address; empty: unknown
+  bool has_token = false;        // a valid one
+  SteadyTime give_up_at;         // until then it may be stalled
+  std::string client_network{};  // for the limit of stalled downloads per address; empty: unknown
 };
 
 /// How far the content of an id has come.
@@ -82,6 +80,7 @@ class Repository {
     config::Config::Uploads uploads;
     config::Config::Downloads downloads;
     std::size_t max_running_uploads = 1024;  // each has a file open; 503 beyond
+    std::size_t max_cached_files = 512;      // of hot media, kept open
   };
 
   /// `server_names` are ours: media of others is not found. All references must outlive the repository.
@@ -100,9 +99,14 @@ class Repository {
   /// known without the body is given here: 403, 404, 409, 413.
   Task<Result<std::unique_ptr<Upload>>> begin_upload(auth::Requester requester, UploadRequest request);
 
+  /// What `open` would find, if that is a stored file that was downloaded before and is still at hand; else null. Never
+  /// blocks.
+  Download::Stored open_hot(const DownloadRequest& request);
+
   /// Finds the content of an id; stalled until there is something to read, at most until `give_up_at`. 404 for ids that
   /// are unknown, expired (as soon as they are) or not to be read by this requester; 504 M_NOT_YET_UPLOADED.
-  Task<Result<Download>> open(DownloadRequest request, Caller& caller, WaitReport& report);
+  /// All that is passed must outlive the task.
+  Task<Result<Download>> open(const DownloadRequest& request, Caller& caller, WaitReport& report);
 
   /// A follower for a live download, on `signal`'s loop.
   std::unique_ptr<transfer::Follower> follow(Download::Live transfer, std::shared_ptr<Signal> signal);
@@ -110,7 +114,8 @@ class Repository {
   /// Stalls until `follower` can read the byte at `offset`, its transfer has ended, or the wait that `request` allows
   /// is over: at `give_up_at`, when there is no place to wait, when waiting stops, or when the caller leaves. The
   /// caller looks at the follower's progress to see which.
-  Task<> wait_for_byte(transfer::Follower& follower, std::uint64_t offset, DownloadRequest request, Caller& caller);
+  Task<> wait_for_byte(transfer::Follower& follower, std::uint64_t offset, const DownloadRequest& request,
+                       Caller& caller);
 
   /// How far an id has come, without waiting, for somebody with a valid token. 404 for ids that are unknown or expired.
   Task<Result<Arrival>> arrival(Mxc mxc);
@@ -135,15 +140,17 @@ class Repository {
  private:
   friend class Upload;
 
+  /// What the catalog says of an id that is asked for: stored, or reserved, or neither.
   struct Found {
-    catalog::Record record;
-    std::shared_ptr<const FileDescriptor> file;  // of stored media, when it was asked for
+    Download::Stored stored;
+    std::optional<WallTime> reserved_until;
   };
 
   bool is_local(std::string_view server_name) const;
   Result<> check_access_before(const DownloadRequest& request) const;
   bool is_frozen_for(const DownloadRequest& request, WallTime stored_at) const;
-  Result<Found> look(const Mxc& mxc, bool open_file);
+  Task<Result<Found>> look(const Mxc& mxc);
+  Result<Found> find_and_open(const Mxc& mxc);
   Result<> check_may_fill(const catalog::Record& record, const auth::Requester& requester) const;
 
   const std::vector<std::string> server_names_;
@@ -156,6 +163,7 @@ class Repository {
   RateLimiter create_rate_;
   transfer::TransferTable transfers_;
   transfer::WaitingRoom waiting_room_;
+  StoredCache stored_cache_;
   const std::shared_ptr<std::atomic<std::size_t>> followers_ = std::make_shared<std::atomic<std::size_t>>(0);
   std::atomic<std::size_t> running_uploads_{0};
 
@@ -170,6 +178,7 @@ class Repository {
   BlockingPool disk_pool_{"sluice-disk", kDiskThreads};
   BlockingPool look_pool_{"sluice-look", kLookThreads};
   CommitQueue commits_{catalog_};
+  Tidier tidier_{[this] { blobs_.tidy(); }};
   // Small uploads share the syncs of the blob store. A large one goes alone, since its neighbours would wait for it.
   static constexpr std::size_t kPublishThreads = 4;
   static constexpr std::size_t kMaxPublishGroup = 64;

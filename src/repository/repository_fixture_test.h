@@ -82,18 +82,18 @@ inline Task<> follow_to_the_end(Repository& repository, Download::Live transfer,
 inline Task<Outcome> read_to_the_end(Repository& repository, DownloadRequest request, CallerDouble& caller,
                                      std::function<void()> on_opened) {
   Outcome outcome;
-  Result<Download> opened = co_await repository.open(std::move(request), caller, outcome.report);
+  Result<Download> opened = co_await repository.open(request, caller, outcome.report);
   on_opened();
   if (!opened) {
     outcome.error = opened.error();
     co_return outcome;
   }
   if (const auto* stored = std::get_if<Download::Stored>(&opened->content)) {
-    outcome.content = read_bytes(*stored->file, 0, stored->media.size + 1);
+    outcome.content = read_bytes(*(*stored)->file, 0, (*stored)->media.size + 1);
     outcome.is_whole = true;
-    outcome.attempt = stored->media.attempt;
-    outcome.content_type = stored->media.content_type;
-    outcome.filename = stored->media.filename;
+    outcome.attempt = (*stored)->media.attempt;
+    outcome.content_type = (*stored)->media.content_type;
+    outcome.filename = (*stored)->media.filename;
     co_return outcome;
   }
   const Download::Live transfer = std::get<Download::Live>(opened->content);

@@ -9,6 +9,13 @@
 #include "repository/repository.h"
 
 namespace sluice::repository {
+namespace {
+
+// How much of a large upload may wait for the disk: it writes while more is received, and the fsync at the end has
+// little left to do.
+constexpr std::uint64_t kBeginSyncBytes = 8 * 1024 * 1024;
+
+}  // namespace
 
 Upload::Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at,
                std::optional<std::uint64_t> content_length, std::unique_ptr<blobs::SpoolFile> spool)
@@ -44,6 +51,11 @@ Result<> Upload::write(std::span<const std::byte> data) {
   // Readers first: they have the bytes while we still hash them.
   if (transfer_->advance(media_.size)) repository_.waiting_room_.announce(media_.mxc);
   hasher_.update(data);
+  if (media_.size - begun_to_sync_ >= kBeginSyncBytes) {
+    begun_to_sync_ = media_.size;
+    repository_.disk_pool_.submit(
+        [&blobs = repository_.blobs_, file = spool_->descriptor()] { blobs.begin_sync(*file); });
+  }
   return {};
 }
 
@@ -79,7 +91,8 @@ Task<Result<>> Upload::seal() {
   transfer_->finish_whole();
   if (std::exchange(holds_id_, false)) repository_.transfers_.end(media_.mxc);
   repository_.waiting_room_.announce(media_.mxc);
-  repository_.disk_pool_.submit([&blobs = repository_.blobs_, spool = std::move(spool_)] { blobs.settle(*spool); });
+  repository_.blobs_.settle(*spool_);
+  repository_.tidier_.note();
   co_return Result<>();
 }
 

@@ -59,6 +59,7 @@ class Upload {
   std::unique_ptr<blobs::SpoolFile> spool_;
   const std::shared_ptr<transfer::Transfer> transfer_;
   Sha256Hasher hasher_;
+  std::uint64_t begun_to_sync_ = 0;  // the bytes that the disk was told to write
   bool holds_id_ = false;
 };
 

@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <memory>
 #include <optional>
+#include <random>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -251,6 +254,88 @@ Task<> count_followers() {
 }
 
 TEST(Follower, IsCountedWhileItLives) { run_on_loop(count_followers()); }
+
+// ---- by chance, beside a model that is plain ----
+
+/// What a transfer promises, said as simply as can be.
+struct Model {
+  struct Reader {
+    std::optional<std::uint64_t> asked;  // beyond which byte it wants to be woken
+    bool is_awake = false;
+  };
+  std::optional<std::uint64_t> declared;
+  std::uint64_t size = 0;
+  State state = State::kRunning;
+  std::vector<Reader> readers;
+
+  std::uint64_t readable() const {
+    const bool holds_back = declared && state != State::kWhole && size == *declared && size > 0;
+    return holds_back ? size - 1 : size;
+  }
+  void wake() {
+    for (Reader& reader : readers) {
+      if (!reader.asked || (state == State::kRunning && readable() <= *reader.asked)) continue;
+      reader.is_awake = true;
+      reader.asked.reset();
+    }
+  }
+};
+
+Task<> act_by_chance(unsigned seed) {
+  std::minstd_rand random(seed);
+  const auto below = [&](std::uint64_t bound) { return random() % bound; };
+  Model model;
+  const std::uint64_t most = below(3) == 0 ? below(3) : 1 + below(300);
+  if (below(2) == 0) model.declared = most;
+  const auto transfer = make_transfer(model.declared);
+  std::vector<std::pair<std::unique_ptr<Follower>, std::shared_ptr<Signal>>> followers;
+  for (int act = 0; act < 500; ++act) {
+    const std::uint64_t kind = below(100);
+    if (kind < 15) {
+      const auto signal = signal_here();
+      followers.emplace_back(std::make_unique<Follower>(transfer, signal), signal);
+      model.readers.emplace_back();
+    } else if (kind < 40 && model.state == State::kRunning) {
+      const bool had_begun = model.readable() > 0;
+      model.size = std::min(most, model.size + below(20));
+      EXPECT_EQ(transfer->advance(model.size), !had_begun && model.readable() > 0);
+      model.wake();
+    } else if (kind == 40 && act > 250) {
+      const State end = below(2) == 0 ? State::kWhole : State::kBroken;
+      if (end == State::kWhole) {
+        transfer->finish_whole();
+      } else {
+        transfer->break_off();
+      }
+      if (model.state == State::kRunning) model.state = end;
+      model.wake();
+    } else if (!followers.empty()) {
+      const auto which = static_cast<std::ptrdiff_t>(below(followers.size()));
+      if (kind < 45) {
+        followers.erase(followers.begin() + which);
+        model.readers.erase(model.readers.begin() + which);
+      } else {
+        const std::uint64_t offset = below(2) == 0 ? model.readable() : below(most + 20);
+        (followers.begin() + which)->first->wake_beyond(offset);
+        (model.readers.begin() + which)->asked = offset;
+        model.wake();
+      }
+    }
+    EXPECT_EQ(transfer->progress().readable, model.readable());
+    EXPECT_EQ(transfer->progress().state, model.state);
+    for (std::size_t i = 0; i < followers.size(); ++i) {
+      EXPECT_EQ(co_await has_progress(followers[i].second), std::exchange(model.readers[i].is_awake, false));
+    }
+    if (::testing::Test::HasFailure()) co_return;
+  }
+}
+
+TEST(Transfer, DoesWhatAPlainModelDoes) {
+  for (unsigned seed = 1; seed <= 60 && !HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    run_on_loop(act_by_chance(seed));
+  }
+}
 
 // ---- many ----
 

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "base/file_system.h"
+#include "base/mxc.h"
+#include "catalog/catalog.h"
+
+namespace sluice::repository {
+
+/// A file at rest, with all that is known of it. Immutable.
+struct StoredFile {
+  catalog::StoredMedia media;
+  std::shared_ptr<const FileDescriptor> file;
+};
+
+/// The stored media that were downloaded last, each with its file open, so that a hot download asks neither the catalog
+/// nor the file system, and leaves its loop for nobody. Bounded by the number of open files; of the rest, the least
+/// recently used of a shard gives way.
+///
+/// Exact: what is forgotten is not found again, not even if somebody had looked it up before and keeps it after. From
+/// any thread; sharded by media id, so that loops seldom meet.
+class StoredCache {
+ public:
+  explicit StoredCache(std::size_t max_files);
+
+  /// Null when it is not here.
+  std::shared_ptr<const StoredFile> find(const Mxc& mxc);
+
+  /// Names a moment. Taken before something is looked up in the catalog, and given back when it is kept.
+  using Moment = std::uint64_t;
+  Moment now(const Mxc& mxc) const;
+  /// Keeps it, unless something of its shard was forgotten since: then it may be what was looked up before that.
+  void keep(std::shared_ptr<const StoredFile> stored, Moment looked_up_at);
+
+  /// For media that are deleted or hidden; after the catalog knows.
+  void forget(const Mxc& mxc);
+
+ private:
+  static constexpr std::size_t kShards = 16;
+  using Entries = std::list<std::shared_ptr<const StoredFile>>;
+  struct alignas(64) Shard {
+    mutable std::mutex mutex;
+    Entries entries;  // the most recently used first
+    std::unordered_map<Mxc, Entries::iterator> by_id;
+    Moment forgotten = 0;  // how often something was
+  };
+  Shard& shard_of(const Mxc& mxc) { return shards_[std::hash<Mxc>{}(mxc) % kShards]; }
+  const Shard& shard_of(const Mxc& mxc) const { return shards_[std::hash<Mxc>{}(mxc) % kShards]; }
+
+  const std::size_t max_in_shard_;
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace sluice::repository
