@@ -252,8 +252,10 @@ class OneFile final : public blobs::BlobStore {
     if (written != static_cast<ssize_t>(data.size())) fail_with_errno("pwrite");
     return {};
   }
+  void begin_sync(const FileDescriptor&) override {}
   void publish(std::span<blobs::Publication* const>) override {}
   void settle(blobs::SpoolFile&) override {}
+  void tidy() override {}
   void discard(blobs::SpoolFile&, const blobs::IsReferenced&) override {}
   Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest&) override { return file_; }
   Result<std::size_t> sweep(const blobs::IsReferenced&) override { return 0; }

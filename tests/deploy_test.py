@@ -128,11 +128,9 @@ def test_caddy_does_not_keep_the_places_of_those_who_left():
 
 @pytest.mark.parametrize("path", [*PROXIES, SNIPPET], ids=lambda path: path.stem)
 def test_new_media_is_told_by_the_length_of_its_id(path):
-    source = (ROOT / "src/repository/repository.cpp").read_text()
-    random_bytes = int(re.search(r"kMediaIdRandomBytes = (\d+)", source)[1])
-    characters = -(-random_bytes * 4 // 3)
+    [characters] = re.findall(r"kMediaIdLength = (\d+);", (ROOT / "src/repository/media_id.h").read_text())
     lengths = set(re.findall(r"\[A-Za-z0-9_-\]\{(\d+)\}", path.read_text()))
-    assert lengths == {str(characters)}
+    assert lengths == {characters}
 
 
 def test_caddy_is_configured_through_no_port():

@@ -29,11 +29,11 @@ MAY_USE = {
 }
 
 # Where the headers of a library may be included; the first pattern that fits an include decides. What fits none may be
-# used anywhere (fmt, spdlog, boost/intrusive).
+# used anywhere (fmt, spdlog, the containers of boost).
 LIBRARIES = [
     (r"boost/asio\b.*|boost/beast\b.*", r"http/request_parser\.cpp"),
     (r"boost/json\b.*", r".*\.cpp|.*_test\.h"),
-    (r"boost/intrusive/.*", r".*"),
+    (r"boost/(intrusive|container)/.*", r".*"),
     (r"boost/.*", r".*\.cpp"),
     (r"sqlite3\.h", r"catalog/.*"),
     (r"curl/.*", r"outbound/.*|cli/.*"),

@@ -12,14 +12,15 @@
 #include "http/client_address.h"
 
 namespace sluice::api {
-namespace {
-
-Task<http::Response> at_once(http::Response response) { co_return response; }
-
-}  // namespace
-
 Api::Api(std::vector<Site> sites, repository::Repository& repository, const Clock& clock, bool offers_demo)
     : sites_(std::move(sites)), repository_(repository), clock_(clock) {
+  // The most frequent first, as they are tried in turn.
+  router_.add("GET HEAD", "/_matrix/media/{v}/download/{serverName}/{mediaId}", &Api::download);
+  router_.add("GET HEAD", "/_matrix/media/{v}/download/{serverName}/{mediaId}/{fileName}", &Api::download);
+  router_.add("GET HEAD", "/_matrix/client/v1/media/download/{serverName}/{mediaId}", &Api::download_authenticated);
+  router_.add("GET HEAD", "/_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}",
+              &Api::download_authenticated);
+
   router_.add("POST", "/_matrix/media/v1/create", &Api::create);
   router_.add("POST", "/_matrix/media/r0/create", &Api::create_r0);
   router_.add("POST", "/_matrix/media/unstable/fi.mau.msc2246/create", &Api::create);
@@ -28,12 +29,6 @@ Api::Api(std::vector<Site> sites, repository::Repository& repository, const Cloc
   router_.add("PUT", "/_matrix/media/unstable/fi.mau.msc2246/upload/{serverName}/{mediaId}", &Api::fill);
   router_.add("PUT", "/_matrix/media/r0/upload/{mediaId}", &Api::fill_r0);
   router_.add("POST", "/_matrix/media/{v}/upload", &Api::upload);
-
-  router_.add("GET HEAD", "/_matrix/media/{v}/download/{serverName}/{mediaId}", &Api::download);
-  router_.add("GET HEAD", "/_matrix/media/{v}/download/{serverName}/{mediaId}/{fileName}", &Api::download);
-  router_.add("GET HEAD", "/_matrix/client/v1/media/download/{serverName}/{mediaId}", &Api::download_authenticated);
-  router_.add("GET HEAD", "/_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}",
-              &Api::download_authenticated);
 
   router_.add("GET HEAD", "/_matrix/media/{v}/config", &Api::media_config);
   router_.add("GET HEAD", "/_matrix/client/v1/media/config", &Api::media_config);
@@ -62,6 +57,8 @@ Task<http::Response> Api::handle(http::Exchange& exchange) {
   }
   return (this->**match.handler)(Call{exchange, site_of(head.host()), *std::move(target), match.captured});
 }
+
+Api::Answer Api::at_once(http::Response response) { co_return response; }
 
 http::Response Api::refuse(http::Exchange& exchange, const Error& error) {
   exchange.notes().errcode = error.errcode;

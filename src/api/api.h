@@ -56,7 +56,12 @@ class Api {
   // download.cpp
   Answer download(Call call);
   Answer download_authenticated(Call call);
-  Answer serve(Call call, bool asks_who);
+  static Answer refuse_to_run(const Call& call);
+  Answer serve_when_known(Call call);
+  Answer serve(const Call& call, bool has_token);
+  Answer open_and_serve(http::Exchange& exchange, repository::DownloadRequest request, std::string override_name);
+  Answer serve_opened(http::Exchange& exchange, const Result<repository::Download>& opened,
+                      const repository::DownloadRequest& request, std::string_view override_name);
   Answer serve_live(http::Exchange& exchange, repository::Download::Live transfer,
                     const repository::DownloadRequest& request, std::string_view override_name);
   // config.cpp
@@ -66,8 +71,10 @@ class Api {
   Answer demo_asset(Call call);
   Answer demo_arrival(Call call);
 
+  static Answer at_once(http::Response response);
   /// The answer to a request that is refused; it is noted.
   static http::Response refuse(http::Exchange& exchange, const Error& error);
+  static Answer refuse_at_once(const Call& call, const Error& error) { return at_once(refuse(call.exchange, error)); }
   const Site& site_of(std::string_view host) const;
   Task<Result<auth::Requester>> identify(Call& call);
   /// Who is asking, if that is known already.

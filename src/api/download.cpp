@@ -117,55 +117,75 @@ http::Response serve_stored(http::Exchange& exchange, const repository::StoredFi
 
 }  // namespace
 
+Api::Answer Api::refuse_to_run(const Call& call) {
+  call.exchange.notes().operation = "download";
+  return refuse_at_once(call, fail::forbidden("Media is not run, and is no style sheet").error());
+}
+
 Api::Answer Api::download(Call call) {
+  if (would_be_run(call.exchange.head())) return refuse_to_run(call);
   // Where everybody may read, nobody is asked who they are.
   const bool asks_who = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow &&
                         !token_of(call).empty();
-  return serve(std::move(call), asks_who);
+  return asks_who ? download_authenticated(std::move(call)) : serve(call, false);
 }
 
-Api::Answer Api::download_authenticated(Call call) { return serve(std::move(call), true); }
+Api::Answer Api::download_authenticated(Call call) {
+  if (would_be_run(call.exchange.head())) return refuse_to_run(call);  // before anybody is asked whose token it is
+  call.exchange.notes().operation = "download";
+  const auto requester = recall(call);
+  if (!requester) return serve_when_known(std::move(call));
+  return *requester ? serve(call, true) : refuse_at_once(call, requester->error());
+}
 
-// A stalled download sleeps inside: what it holds is held by thousands.
-Api::Answer Api::serve(Call call, bool asks_who) {
+Api::Answer Api::serve_when_known(Call call) {
+  const auto requester = co_await identify(call);
+  if (!requester) co_return refuse(call.exchange, requester.error());
+  co_return co_await serve(call, true);
+}
+
+// Not a coroutine, and what is hot is answered here. What has to wait takes along only what it needs.
+Api::Answer Api::serve(const Call& call, bool has_token) {
   http::Exchange& exchange = call.exchange;
   http::Notes& notes = exchange.notes();
   notes.operation = "download";
-  if (would_be_run(exchange.head())) {
-    co_return refuse(exchange, fail::forbidden("Media is not run, and is no style sheet").error());
-  }
-  if (asks_who) {
-    auto requester = recall(call);
-    if (!requester) requester = co_await identify(call);
-    if (!*requester) co_return refuse(exchange, requester->error());
-  }
-
   auto mxc = Mxc::of(call.path[0], call.path[1]);
-  if (!mxc) co_return refuse(exchange, fail::not_found("This is not a media ID").error());
+  if (!mxc) return refuse_at_once(call, fail::not_found("This is not a media ID").error());
   notes.media = mxc->to_uri();
   const std::string_view override_name = call.path.size() > 2 ? call.path[2] : "";
   if (!is_utf8(override_name) || has_control_characters(override_name)) {
-    co_return refuse(exchange, fail::invalid_param("The file name is not UTF-8, or holds control characters").error());
+    return refuse_at_once(call, fail::invalid_param("The file name is not UTF-8, or holds control characters").error());
   }
   const config::Config::Downloads& limits = repository_.limits().downloads;
   const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
-  if (!wait) co_return refuse(exchange, wait.error());
+  if (!wait) return refuse_at_once(call, wait.error());
 
-  repository::DownloadRequest request{*std::move(mxc), asks_who, clock_.steady() + *wait};
-  if (const auto hot = repository_.open_hot(request)) co_return serve_stored(exchange, *hot, override_name, asks_who);
-
-  request.client_network = http::network_of(exchange.client_address());
-  repository::WaitReport report;
-  const Result<repository::Download> opened = co_await repository_.open(request, exchange, report);
-  notes.was_stalled = report.was_stalled;
-  notes.waited = report.waited;
-  if (!opened) co_return refuse(exchange, opened.error());
-  if (const auto* stored = std::get_if<repository::Download::Stored>(&opened->content)) {
-    co_return serve_stored(exchange, **stored, override_name, asks_who);
+  repository::DownloadRequest request{*std::move(mxc), has_token, clock_.steady() + *wait};
+  if (const auto hot = repository_.open_hot(request)) {
+    return at_once(serve_stored(exchange, *hot, override_name, has_token));
   }
-  notes.outcome = "live";
-  co_return co_await serve_live(exchange, std::get<repository::Download::Live>(opened->content), request,
-                                override_name);
+  request.client_network = http::network_of(exchange.client_address());
+  return open_and_serve(exchange, std::move(request), std::string(override_name));
+}
+
+// A stalled download sleeps inside: what it holds is held by thousands.
+Api::Answer Api::open_and_serve(http::Exchange& exchange, repository::DownloadRequest request,
+                                std::string override_name) {
+  repository::WaitReport report;
+  Result<repository::Download> opened = co_await repository_.open(request, exchange, report);
+  exchange.notes().was_stalled = report.was_stalled;
+  exchange.notes().waited = report.waited;
+  co_return co_await serve_opened(exchange, opened, request, override_name);
+}
+
+Api::Answer Api::serve_opened(http::Exchange& exchange, const Result<repository::Download>& opened,
+                              const repository::DownloadRequest& request, std::string_view override_name) {
+  if (!opened) return at_once(refuse(exchange, opened.error()));
+  if (const auto* stored = std::get_if<repository::Download::Stored>(&opened->content)) {
+    return at_once(serve_stored(exchange, **stored, override_name, request.has_token));
+  }
+  exchange.notes().outcome = "live";
+  return serve_live(exchange, std::get<repository::Download::Live>(opened->content), request, override_name);
 }
 
 Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live transfer,

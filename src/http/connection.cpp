@@ -178,7 +178,8 @@ void Connection::begin_exchange() {
   started_at_ = std::chrono::steady_clock::now();
   ++exchange_;
   if (is_proxied_) {
-    client_address_ = shared_.trusted_proxies.client_of(peer_, head_.combined_field("X-Forwarded-For"));
+    const auto forwarded_for = head_.combined_field("X-Forwarded-For");
+    client_address_ = forwarded_for ? shared_.trusted_proxies.client_of(peer_, forwarded_for) : std::string();
   }
   notes() = Notes();
   bytes_received_ = 0;

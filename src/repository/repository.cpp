@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "repository/media_id.h"
 
 namespace sluice::repository {
 namespace {
@@ -15,7 +16,6 @@ namespace {
 constexpr std::string_view kDefaultContentType = "application/octet-stream";
 constexpr std::size_t kMaxContentTypeBytes = 255;
 constexpr std::size_t kMaxFilenameBytes = 1024;
-constexpr std::size_t kMediaIdRandomBytes = 24;  // 192 bits: cannot be guessed, never comes twice
 // An id expires in a day, but any upload that ends frees a place, and some clients do as they are told.
 constexpr Milliseconds kMaxPendingRetry = std::chrono::seconds(5);
 constexpr Milliseconds kCheckInterval{1000};  // anybody may ask for the health
@@ -83,7 +83,7 @@ Task<Result<Created>> Repository::create(auth::Requester requester, std::string 
   if (const auto wait = create_rate_.take(requester.user, clock_.steady())) {
     co_return fail::limit_exceeded("Too many media IDs created in a short time", *wait);
   }
-  const auto mxc = Mxc::of(server_name, random_id(random_, kMediaIdRandomBytes));
+  const auto mxc = Mxc::of(server_name, make_media_id(clock_.now(), random_));
   if (!mxc) co_return fail::internal("The server name is not valid");
   Result<WallTime> reserved = co_await commits_.run([&]() -> Result<WallTime> {
     // The time is read here, where reservations are made one after the other: what expired while this one waited for
@@ -127,7 +127,7 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
     co_return fail::unavailable("Too many uploads are running", std::chrono::seconds(5));
   }
   const bool is_new = request.media_id.empty();
-  const auto mxc = Mxc::of(request.server_name, is_new ? random_id(random_, kMediaIdRandomBytes) : request.media_id);
+  const auto mxc = Mxc::of(request.server_name, is_new ? make_media_id(clock_.now(), random_) : request.media_id);
   if (!mxc || !is_local(mxc->server_name())) co_return no_such_media();
 
   catalog::StoredMedia media{.mxc = *mxc, .user = requester.user, .created_at = clock_.now()};
@@ -180,61 +180,74 @@ Download::Stored Repository::open_hot(const DownloadRequest& request) {
   return stored;
 }
 
-// Thousands may sleep in here at once, so what is not needed across the sleep ends before it, or has a frame of its
-// own (`look`): 1.5 KB a frame before, 0.6 KB after.
+// Thousands may sleep in here at once, so its frame is kept small (1.5 KB before, 0.5 KB after): what is looked up has
+// a frame of its own, what is decided is decided in plain functions, and there is one way out.
 Task<Result<Download>> Repository::open(const DownloadRequest& request, Caller& caller, WaitReport& report) {
-  if (Result<> check = check_access_before(request); !check) co_return std::unexpected(check.error());
+  const SteadyTime began = clock_.steady();
   std::optional<transfer::Ticket> ticket;
   std::optional<Deadline> deadline;
-  const SteadyTime began = clock_.steady();
-  for (;;) {
-    if (ticket) {
-      report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
-      if (!caller.is_present()) co_return fail::client_left();
-    }
+  Look at;
+  check_access_before(request, at);
+  while (!at.outcome) {
     // The time first, then the transfers, then the catalog. An id that had expired by now, has no transfer by then and
     // is not stored by the last can never be filled: who fills it took it in time, and gives it back once it is stored.
-    const WallTime now = clock_.now();
-    const SteadyTime steady_now = clock_.steady();
-    SteadyTime sleep_until = request.give_up_at;
-    {
-      // Once a transfer has begun there is no need to ask the catalog: this is the way that all who waited come at
-      // once.
-      Download::Live transfer = transfers_.find(request.mxc);
-      const bool is_being_filled = transfer != nullptr;
-      const bool may_follow = limits_.downloads.live && !is_frozen_for(request, now);
-      if (transfer && may_follow && transfer->progress().has_begun()) co_return Download{std::move(transfer)};
-      transfer.reset();
+    at.now = clock_.now();
+    at.steady_now = clock_.steady();
+    find_begun(request, at);
+    if (!at.outcome) judge(request, co_await look(request.mxc), at);
+    if (at.outcome) break;
 
-      const Result<Found> found = co_await look(request.mxc);
-      if (!found) co_return std::unexpected(found.error());
-      if (found->stored) {
-        if (is_frozen_for(request, found->stored->media.stored_at)) co_return no_such_media();
-        co_return Download{found->stored};
-      }
-      const bool is_pending = found->reserved_until && now < *found->reserved_until;
-      // An upload that began in time may end after the id's expiry; until then the id lives.
-      if (!is_pending && !is_being_filled) co_return no_such_media();
-      if (is_frozen_for(request, now)) co_return no_such_media();
-      if (is_pending) sleep_until = std::min(sleep_until, steady_now + (*found->reserved_until - now));
-    }
-
-    if (steady_now >= request.give_up_at) co_return fail::not_yet_uploaded();
     if (!ticket) {
       ticket.emplace(waiting_room_, request.mxc, request.client_network, caller.signal());
-      if (!ticket->is_admitted()) co_return fail::not_yet_uploaded();
-      report.was_stalled = true;
+      report.was_stalled = ticket->is_admitted();
+      if (!ticket->is_admitted()) at.refuse(fail::not_yet_uploaded);
       deadline.emplace(caller.signal());
       continue;  // registered: look once more, for what happened since the look before
     }
-    if (waiting_room_.is_closed()) co_return fail::not_yet_uploaded();
-    deadline->arm(sleep_until);
+    if (waiting_room_.is_closed()) {
+      at.refuse(fail::not_yet_uploaded);
+      break;
+    }
+    deadline->arm(at.sleep_until);
     // That the client has said something is no reason to ask the catalog again.
     for (;;) {
       const WakeSet woken = co_await caller.signal()->wait();
       if (woken.has(Wake::kProgress) || woken.has(Wake::kDeadline) || !caller.is_present()) break;
     }
+    report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
+    if (!caller.is_present()) at.refuse(fail::client_left);
   }
+  co_return *std::move(at.outcome);
+}
+
+void Repository::Look::refuse(Failure (*why)()) { outcome = why(); }
+
+// Once a transfer has begun there is no need to ask the catalog: this is the way that all who waited come at once.
+void Repository::find_begun(const DownloadRequest& request, Look& at) {
+  Download::Live transfer = transfers_.find(request.mxc);
+  at.is_being_filled = transfer != nullptr;
+  const bool may_follow = limits_.downloads.live && !is_frozen_for(request, at.now);
+  if (transfer && may_follow && transfer->progress().has_begun()) at.outcome = Download{std::move(transfer)};
+}
+
+// What the catalog's word means for a download; without an outcome, it may wait.
+void Repository::judge(const DownloadRequest& request, const Result<Found>& found, Look& at) const {
+  if (!found) {
+    at.outcome = std::unexpected(found.error());
+    return;
+  }
+  if (found->stored) {
+    if (is_frozen_for(request, found->stored->media.stored_at)) return at.refuse(no_such_media);
+    at.outcome = Download{found->stored};
+    return;
+  }
+  const bool is_pending = found->reserved_until && at.now < *found->reserved_until;
+  // An upload that began in time may end after the id's expiry; until then the id lives.
+  if (!is_pending && !at.is_being_filled) return at.refuse(no_such_media);
+  if (is_frozen_for(request, at.now)) return at.refuse(no_such_media);
+  if (at.steady_now >= request.give_up_at) return at.refuse(fail::not_yet_uploaded);
+  at.sleep_until = request.give_up_at;
+  if (is_pending) at.sleep_until = std::min(at.sleep_until, at.steady_now + (*found->reserved_until - at.now));
 }
 
 Task<Result<Arrival>> Repository::arrival(Mxc mxc) {
@@ -285,6 +298,10 @@ Result<Repository::Found> Repository::find_and_open(const Mxc& mxc) {
     found.stored = std::make_shared<const StoredFile>(*std::move(record->stored), *std::move(file));
   }
   return found;
+}
+
+void Repository::check_access_before(const DownloadRequest& request, Look& at) const {
+  if (Result<> check = check_access_before(request); !check) at.outcome = std::unexpected(check.error());
 }
 
 Result<> Repository::check_access_before(const DownloadRequest& request) const {

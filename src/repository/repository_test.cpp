@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "repository/media_id.h"
 #include "repository/repository_fixture_test.h"
 
 namespace sluice::repository {
@@ -20,7 +21,7 @@ TEST_F(CreateTest, GivesANewIdThatExpires) {
   const auto created = create();
   ASSERT_TRUE(created);
   EXPECT_EQ(created->mxc.server_name(), "example.org");
-  EXPECT_EQ(created->mxc.media_id().size(), 32u) << "24 random bytes";
+  EXPECT_EQ(created->mxc.media_id().size(), kMediaIdLength);
   EXPECT_EQ(created->unused_expires_at, clock_.now() + std::chrono::hours(24));
 }
 

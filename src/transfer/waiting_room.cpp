@@ -13,7 +13,8 @@ namespace {
 constexpr unsigned kShardBits = 8;
 constexpr std::size_t kShards = std::size_t{1} << kShardBits;
 
-constexpr std::size_t kWokenAtOnce = 64;
+// 4 KiB of stack. With fewer, the lock changes hands so often that waking a crowd takes longer: 14 ms with 16 at once.
+constexpr std::size_t kWokenAtOnce = 256;
 
 // The tables use the low bits.
 std::size_t shard_of(std::uint32_t hash) { return hash >> (32 - kShardBits); }
@@ -82,7 +83,7 @@ void WaitingRoom::close() {
 
 // Who leaves meanwhile takes itself out of `waking`. Who is announced a second time while it is still in there is
 // raised once, which comes after both. Raising under the lock would make who comes or leaves wait until the last is
-// raised: while 100,000 at one id are woken, 4 to 8 ms; now 5 us.
+// raised: while 100,000 at one id are woken, at most 8 to 11 ms; now 0.1 ms, though waking takes 11 ms instead of 8.
 void WaitingRoom::wake(std::unique_lock<std::mutex>& lock, Tickets& waking) noexcept {
   std::array<std::shared_ptr<Signal>, kWokenAtOnce> signals;
   while (!waking.empty()) {
