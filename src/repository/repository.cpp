@@ -189,6 +189,13 @@ Task<Result<Download>> Repository::open(const DownloadRequest& request, Caller& 
   Look at;
   check_access_before(request, at);
   while (!at.outcome) {
+    if (ticket) {
+      report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
+      if (!caller.is_present()) {
+        at.refuse(fail::client_left);
+        break;
+      }
+    }
     // The time first, then the transfers, then the catalog. An id that had expired by now, has no transfer by then and
     // is not stored by the last can never be filled: who fills it took it in time, and gives it back once it is stored.
     at.now = clock_.now();
@@ -214,8 +221,6 @@ Task<Result<Download>> Repository::open(const DownloadRequest& request, Caller& 
       const WakeSet woken = co_await caller.signal()->wait();
       if (woken.has(Wake::kProgress) || woken.has(Wake::kDeadline) || !caller.is_present()) break;
     }
-    report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
-    if (!caller.is_present()) at.refuse(fail::client_left);
   }
   co_return *std::move(at.outcome);
 }
