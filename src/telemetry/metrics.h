@@ -30,8 +30,8 @@ class Metrics {
   std::string text(const Levels& levels) const;
 
  private:
-  struct Families;
-  std::unique_ptr<Families> families_;
+  struct Shard;
+  const std::unique_ptr<Shard[]> shards_;
 };
 
 }  // namespace sluice::telemetry
