@@ -17,6 +17,13 @@
 namespace sluice::http {
 namespace {
 
+// A head goes out together with a body of up to this size (MSG_MORE): for 10 KiB that saves a fifth of the processor
+// time. Of larger ones the kernel then makes packets of odd sizes: 64 KiB took half as much again as in packets of
+// their own.
+constexpr std::uint64_t kJoinedBytes = 32 * 1024;
+
+bool joins(std::uint64_t length) { return length > 0 && length <= kJoinedBytes; }
+
 // IMF-fixdate (RFC 9110, section 5.6.7), made once a second.
 const std::string& date_now() {
   thread_local std::time_t made_at = 0;
@@ -60,7 +67,7 @@ Connection::Io Connection::begin_response(Response& response, std::string& unsen
     response.body = std::string();
   }
   auto* file = std::get_if<FileBody>(&response.body);
-  Io outcome = send_now(head, file != nullptr && file->length > 0);
+  Io outcome = send_now(head, file != nullptr && joins(file->length));
   if (outcome == Io::kDone && file != nullptr) outcome = send_file_now(file->file->get(), file->offset, file->length);
   if (outcome == Io::kDone && std::holds_alternative<FollowBody>(response.body)) outcome = Io::kWouldBlock;
   if (outcome == Io::kWouldBlock) unsent = head;
@@ -106,7 +113,7 @@ std::string_view Connection::compose_head(const Response& response) const {
 
 Task<bool> Connection::finish_response(std::string unsent, Response response) {
   auto* file = std::get_if<FileBody>(&response.body);
-  if (!co_await send_bytes(unsent, file != nullptr && file->length > 0)) co_return false;
+  if (!co_await send_bytes(unsent, file != nullptr && joins(file->length))) co_return false;
   unsent = std::string();
   if (file != nullptr) co_return co_await send_range(file->file->get(), file->offset, file->length);
   if (auto* growing = std::get_if<FollowBody>(&response.body)) co_return co_await send_growing(std::move(*growing));
@@ -120,7 +127,7 @@ Task<bool> Connection::send_growing(FollowBody body) {
     const GrowingFile::Growth growth = body.file->growth();
     if (const std::uint64_t readable = std::min(growth.readable, end); readable > offset) {
       const std::uint64_t length = readable - offset;
-      if (is_chunked && !co_await send_bytes(fmt::format("{:x}\r\n", length), true)) co_return false;
+      if (is_chunked && !co_await send_bytes(fmt::format("{:x}\r\n", length), joins(length))) co_return false;
       if (!co_await send_range(body.file->descriptor(), offset, length)) co_return false;
       if (is_chunked && !co_await send_bytes("\r\n", false)) co_return false;
       offset = readable;
