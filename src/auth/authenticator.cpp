@@ -48,11 +48,9 @@ bool is_sane(std::string_view token) {
 
 // Unambiguous: a sane token contains no NUL.
 Sha256Digest cache_key(std::string_view token, std::string_view user_id) {
-  Sha256Hasher hasher;
-  for (const std::string_view part : {token, std::string_view("\0", 1), user_id}) {
-    hasher.update(std::as_bytes(std::span(part)));
-  }
-  return hasher.finish();
+  std::string both(token);
+  both.append(1, '\0').append(user_id);
+  return sha256(both);
 }
 
 bool is_refusal(const Result<Requester>& answer) {

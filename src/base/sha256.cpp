@@ -55,6 +55,12 @@ Sha256Hasher::~Sha256Hasher() = default;
 Sha256Hasher::Sha256Hasher(Sha256Hasher&&) noexcept = default;
 Sha256Hasher& Sha256Hasher::operator=(Sha256Hasher&&) noexcept = default;
 
+void Sha256Hasher::restart() {
+  if (EVP_DigestInit_ex(as_context(context_.get()), nullptr, nullptr) != 1) {
+    throw std::runtime_error("OpenSSL cannot start a SHA-256");
+  }
+}
+
 void Sha256Hasher::update(std::span<const std::byte> data) {
   if (EVP_DigestUpdate(as_context(context_.get()), data.data(), data.size()) != 1) {
     throw std::runtime_error("OpenSSL cannot continue a SHA-256");
@@ -71,7 +77,9 @@ Sha256Digest Sha256Hasher::finish() {
 }
 
 Sha256Digest sha256(std::span<const std::byte> data) {
-  Sha256Hasher hasher;
+  // One context for each thread: making one took longer than hashing a token.
+  thread_local Sha256Hasher hasher;
+  hasher.restart();
   hasher.update(data);
   return hasher.finish();
 }

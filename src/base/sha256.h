@@ -28,8 +28,10 @@ class Sha256Hasher {
   Sha256Hasher& operator=(Sha256Hasher&&) noexcept;
 
   void update(std::span<const std::byte> data);
-  /// The digest of everything fed so far. Ends the hasher: it may only be destroyed afterwards.
+  /// The digest of everything fed so far. Ends the hasher: it may only be destroyed or restarted afterwards.
   Sha256Digest finish();
+  /// As if nothing had been fed.
+  void restart();
 
  private:
   struct ContextDeleter {

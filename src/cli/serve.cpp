@@ -30,7 +30,11 @@ namespace sluice::cli {
 namespace {
 
 constexpr int kCannotStart = 2;
-constexpr std::size_t kDescriptorReserve = 256;                // for the catalog, the log, files being opened
+constexpr std::size_t kDescriptorReserve = 256;  // for the catalog, the log, files being opened
+// Of the descriptors, one in so many is for files of hot media; 8,192 of them are more than any machine has thumbnails
+// that are asked for again and again.
+constexpr std::size_t kCachedFilesShare = 32;
+constexpr std::size_t kMaxCachedFiles = 8192;
 constexpr Milliseconds kReapEvery = std::chrono::seconds(30);  // or sooner, when ids live shorter
 constexpr std::size_t kMaxRunningUploads = 1024;
 constexpr Milliseconds kDrainPoll{10};
@@ -169,10 +173,11 @@ class Service {
         catalog_(or_cannot_start(catalog::open_sqlite_catalog(config.data_dir + "/catalog.sqlite"), "the catalog")),
         blobs_(or_cannot_start(blobs::open_folder_store(files_, random_, config.data_dir), "the blob store")),
         client_(outbound::make_curl_client()),
+        descriptors_(raise_descriptor_limit()),
         max_connections_(connection_limit(config)),
         loops_(config.http.threads > 0 ? config.http.threads : std::max(1u, std::thread::hardware_concurrency())),
-        repository_(server_names(config), {config.uploads, config.downloads, upload_limit()}, *catalog_, *blobs_,
-                    clock_, random_),
+        repository_(server_names(config), {config.uploads, config.downloads, upload_limit(), cached_files()}, *catalog_,
+                    *blobs_, clock_, random_),
         api_(make_sites(config, *client_, clock_), repository_, clock_, config.demo),
         server_(
             server_options(config, config.listen, max_connections_), loops_.all(),
@@ -203,9 +208,12 @@ class Service {
   }
 
  private:
-  static std::size_t connection_limit(const config::Config& config) {
-    const std::size_t descriptors = raise_descriptor_limit();
-    const std::size_t possible = std::max<std::size_t>(descriptors, kDescriptorReserve + 64) - kDescriptorReserve;
+  // Files of hot media that are kept open.
+  std::size_t cached_files() const { return std::min(kMaxCachedFiles, descriptors_ / kCachedFilesShare); }
+
+  std::size_t connection_limit(const config::Config& config) const {
+    const std::size_t reserve = kDescriptorReserve + cached_files();
+    const std::size_t possible = std::max<std::size_t>(descriptors_, reserve + 64) - reserve;
     return config.http.max_connections > 0 ? std::min<std::size_t>(config.http.max_connections, possible) : possible;
   }
 
@@ -299,6 +307,7 @@ class Service {
   std::unique_ptr<catalog::Catalog> catalog_;
   std::unique_ptr<blobs::BlobStore> blobs_;
   std::unique_ptr<outbound::Client> client_;
+  const std::size_t descriptors_;
   const std::size_t max_connections_;
   telemetry::Metrics metrics_;
   LoopThreads loops_;
