@@ -10,6 +10,26 @@
 #include "http/content_disposition.h"
 
 namespace sluice::api {
+namespace {
+
+const http::Fields& fields_of_all_media() {
+  static const http::Fields made = [] {
+    http::Fields fields;
+    fields.add("Accept-Ranges", "bytes");
+    // What a browser has kept must not be run from its cache either: a request for another use comes to us again.
+    fields.add("Vary", "Sec-Fetch-Dest");
+    // Both as the client-server API gives them ("Content repository", server behaviour), and media-src, so that a
+    // browser's own player page works.
+    fields.add("Content-Security-Policy",
+               "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; style-src "
+               "'unsafe-inline'; media-src 'self'; object-src 'self';");
+    fields.add("Cross-Origin-Resource-Policy", "cross-origin");
+    return fields;
+  }();
+  return made;
+}
+
+}  // namespace
 
 bool is_inline_type(std::string_view content_type) {
   // In the specification's order.
@@ -45,16 +65,8 @@ void add_media_fields(http::Response& response, std::string_view content_type, s
   response.with("Content-Type", content_type)
       .with("Content-Disposition", http::content_disposition(is_inline_type(content_type), filename))
       .with("ETag", etag)
-      .with("Accept-Ranges", "bytes")
       .with("Cache-Control", cache_control)
-      // What a browser has kept must not be run from its cache either: a request for another use comes to us again.
-      .with("Vary", "Sec-Fetch-Dest")
-      // Both as the client-server API gives them ("Content repository", server behaviour), and media-src, so that a
-      // browser's own player page works.
-      .with("Content-Security-Policy",
-            "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; style-src 'unsafe-inline'; "
-            "media-src 'self'; object-src 'self';")
-      .with("Cross-Origin-Resource-Policy", "cross-origin");
+      .fields.add(fields_of_all_media());
 }
 
 }  // namespace sluice::api

@@ -23,6 +23,11 @@ void Fields::add(std::string_view name, std::string_view value) {
   text_.append(name).append(kColon).append(value).append(kLineEnd);
 }
 
+void Fields::add(const Fields& others) {
+  is_fit_ = is_fit_ && others.is_fit_;
+  text_ += others.text_;
+}
+
 Fields::Iterator::value_type Fields::Iterator::operator*() const {
   const std::size_t colon = rest_.find(kColon);
   const std::size_t value = colon + kColon.size();

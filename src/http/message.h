@@ -99,6 +99,7 @@ class Fields {
  public:
   /// `name` must be a valid field name. A value that holds a control character makes all of them unfit to be sent.
   void add(std::string_view name, std::string_view value);
+  void add(const Fields& others);
   void reserve(std::size_t bytes) { text_.reserve(bytes); }
 
   /// `Name: value`, each with its line's end.
