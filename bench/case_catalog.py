@@ -24,8 +24,9 @@ from rows import Row, at_most, ratio_at_least
 SMALL_CATALOG = 1_000
 BLOBS = 16
 TARGETS = 100_000
-GENERATION = b"1"  # to be raised when `multiply` makes other rows: what was kept is made again
+GENERATION = b"2"  # to be raised when `multiply` makes other rows: what was kept is made again
 MIB = 1 << 20
+SPREAD = 2_654_435_761  # stands in for what is random in an id
 
 
 def large_catalog(bench):
@@ -33,8 +34,8 @@ def large_catalog(bench):
 
 
 def media_id(number, count):
-    """The ids of a generated catalog, in their order and spread evenly, as random ones are: 24 characters."""
-    return f"{number * ((1 << 63) // count):016x}{number:08x}"
+    """The ids of a generated catalog, in their order: as long as those that the server makes, and older than its next."""
+    return f"-{number:07x}{number * SPREAD & 0xFFFFFFFF:08x}{number * ((1 << 63) // count):016x}"
 
 
 def columns_of(database, table):
@@ -61,7 +62,7 @@ def multiply(catalog, count):
         database.execute(f"""
             WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {count})
             INSERT INTO media (media_id, {copied})
-            SELECT printf('%016x%08x', n * {step}, n), {copied} FROM numbers
+            SELECT printf('-%07x%08x%016x', n, (n * {SPREAD}) & 4294967295, n * {step}), {copied} FROM numbers
             JOIN pattern ON pattern.rowid = n % {patterns} + 1""")
         for _, sql in indexes:
             database.execute(sql)

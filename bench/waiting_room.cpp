@@ -133,17 +133,6 @@ std::string spread(std::vector<double> sample) {
                      quantile(sample, 0.99), quantile(sample, 1));
 }
 
-auto yield_to_loop() {
-  struct Awaiter {
-    bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> waiter) const {
-      Loop::current().post([waiter] { waiter.resume(); });
-    }
-    void await_resume() const noexcept {}
-  };
-  return Awaiter{};
-}
-
 Task<> sleep_once(std::shared_ptr<Signal> signal, Clock::time_point& woken_at) {
   co_await signal->wait();
   woken_at = Clock::now();

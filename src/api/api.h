@@ -38,7 +38,7 @@ class Api {
     http::Exchange& exchange;
     const Site& site;
     Target target;
-    Router<int>::Captured path;  // the captured segments; they refer to the target
+    Captured path;  // the captured segments; they refer to the target
   };
   using Answer = Task<http::Response>;
   using Endpoint = Answer (Api::*)(Call);
@@ -56,7 +56,7 @@ class Api {
   // download.cpp
   Answer download(Call call);
   Answer download_authenticated(Call call);
-  static Answer refuse_to_run(const Call& call);
+  Answer identify_and_serve(Call call, bool asks_who);
   Answer serve_when_known(Call call);
   Answer serve(const Call& call, bool has_token);
   Answer open_and_serve(http::Exchange& exchange, repository::DownloadRequest request, std::string override_name);

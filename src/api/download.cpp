@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -117,22 +115,21 @@ http::Response serve_stored(http::Exchange& exchange, const repository::StoredFi
 
 }  // namespace
 
-Api::Answer Api::refuse_to_run(const Call& call) {
-  call.exchange.notes().operation = "download";
-  return refuse_at_once(call, fail::forbidden("Media is not run, and is no style sheet").error());
-}
-
 Api::Answer Api::download(Call call) {
-  if (would_be_run(call.exchange.head())) return refuse_to_run(call);
   // Where everybody may read, nobody is asked who they are.
   const bool asks_who = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow &&
                         !token_of(call).empty();
-  return asks_who ? download_authenticated(std::move(call)) : serve(call, false);
+  return identify_and_serve(std::move(call), asks_who);
 }
 
-Api::Answer Api::download_authenticated(Call call) {
-  if (would_be_run(call.exchange.head())) return refuse_to_run(call);  // before anybody is asked whose token it is
+Api::Answer Api::download_authenticated(Call call) { return identify_and_serve(std::move(call), true); }
+
+Api::Answer Api::identify_and_serve(Call call, bool asks_who) {
   call.exchange.notes().operation = "download";
+  if (would_be_run(call.exchange.head())) {  // before anybody is asked whose token it is
+    return refuse_at_once(call, fail::forbidden("Media is not run, and is no style sheet").error());
+  }
+  if (!asks_who) return serve(call, false);
   const auto requester = recall(call);
   if (!requester) return serve_when_known(std::move(call));
   return *requester ? serve(call, true) : refuse_at_once(call, requester->error());
@@ -147,11 +144,9 @@ Api::Answer Api::serve_when_known(Call call) {
 // Not a coroutine, and what is hot is answered here. What has to wait takes along only what it needs.
 Api::Answer Api::serve(const Call& call, bool has_token) {
   http::Exchange& exchange = call.exchange;
-  http::Notes& notes = exchange.notes();
-  notes.operation = "download";
   auto mxc = Mxc::of(call.path[0], call.path[1]);
   if (!mxc) return refuse_at_once(call, fail::not_found("This is not a media ID").error());
-  notes.media = mxc->to_uri();
+  exchange.notes().media = mxc->to_uri();
   const std::string_view override_name = call.path.size() > 2 ? call.path[2] : "";
   if (!is_utf8(override_name) || has_control_characters(override_name)) {
     return refuse_at_once(call, fail::invalid_param("The file name is not UTF-8, or holds control characters").error());

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <boost/container/static_vector.hpp>
+#include <cassert>
 #include <cstddef>
 #include <span>
 #include <string_view>
@@ -12,13 +14,13 @@ namespace sluice::api {
 
 /// What a pattern may capture.
 inline constexpr std::size_t kMaxCaptured = 4;
+using Captured = boost::container::static_vector<std::string_view, kMaxCaptured>;
 
 /// Finds the handler for a path and method. A pattern is a path whose segments are literals, `{v}` for one of r0, v1
 /// and v3, or `{name}` for anything, which is captured.
 template <class Handler>
 class Router {
  public:
-  using Captured = boost::container::static_vector<std::string_view, kMaxCaptured>;
   struct Match {
     const Handler* handler = nullptr;               // null: no route has this path and method
     Captured captured;                              // the segments matched by {name}, in order
@@ -49,6 +51,7 @@ bool contains(const std::vector<std::string_view>& methods, std::string_view met
 template <class Handler>
 void Router<Handler>::add(std::string_view methods, std::string_view pattern, Handler handler) {
   routes_.push_back({detail::split_methods(methods), detail::split_pattern(pattern), std::move(handler)});
+  assert(std::ranges::count_if(routes_.back().pattern, detail::is_captured) <= std::ptrdiff_t{kMaxCaptured});
 }
 
 template <class Handler>

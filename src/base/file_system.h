@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -29,6 +30,9 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
+/// Of an open regular file, in bytes; nothing if it is none.
+std::optional<std::uint64_t> file_size(const FileDescriptor& file);
+
 template <class T = void>
 using SystemResult = std::expected<T, std::error_code>;
 
@@ -44,8 +48,8 @@ class FileSystem {
   /// Writes all of `data` at `offset`, or fails.
   virtual SystemResult<> write_at(const FileDescriptor& file, std::span<const std::byte> data,
                                   std::uint64_t offset) = 0;
-  /// Lets the disk begin to write the file's bytes, so that a `sync` later has less to wait for. No promise: it neither
-  /// waits nor fails, and makes nothing durable.
+  /// Lets the disk begin to write the file's bytes, so that a `sync` later has less to wait for. No promise: it does
+  /// not fail, makes nothing durable, and may block for a moment (sync_file_range(2)).
   virtual void begin_sync(const FileDescriptor& file) = 0;
   /// Returns when the file's bytes and size are on stable storage (fsync).
   virtual SystemResult<> sync(const FileDescriptor& file) = 0;

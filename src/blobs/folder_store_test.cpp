@@ -282,7 +282,7 @@ class PowerLoss : public ::testing::Test {
     store.settle(*file);
   }
   /// Publishes all together and commits those that went well.
-  static void keep_together(BlobStore& store, Catalog& catalog, const std::vector<std::string>& contents) {
+  static void keep_in_one_transaction(BlobStore& store, Catalog& catalog, const std::vector<std::string>& contents) {
     std::vector<std::unique_ptr<SpoolFile>> files;
     std::vector<Publication> publications;
     for (const std::string& content : contents) {
@@ -442,17 +442,17 @@ TEST_F(PowerLoss, DiscardingEqualContentDoesNotHarmWhatWasNeverTidied) {
 
 TEST_F(PowerLoss, OfAGroupIsThereWhatWasCommittedAndNothingElse) {
   lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
-    keep_together(store, catalog, {"one", "two", "same", "same"});
+    keep_in_one_transaction(store, catalog, {"one", "two", "same", "same"});
     store.tidy();
   });
 }
 
 TEST_F(PowerLoss, TheNextGroupDoesNotHarmTheOneBeforeIt) {
   lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
-    keep_together(store, catalog, {"one", "same"});
-    keep_together(store, catalog, {"two", "same"});
+    keep_in_one_transaction(store, catalog, {"one", "same"});
+    keep_in_one_transaction(store, catalog, {"two", "same"});
     store.tidy();
-    keep_together(store, catalog, {"three", "one"});
+    keep_in_one_transaction(store, catalog, {"three", "one"});
   });
 }
 

@@ -50,7 +50,7 @@ struct Record {
 /// What is known of each media id: reservations, and what is stored. It knows nothing of running transfers.
 ///
 /// Every call may block and may come from any thread. Changes are on stable storage when the call returns, or, made
-/// inside `together`, when that returns.
+/// inside `in_one_transaction`, when that returns.
 /// Expected outcomes are values; Error 507 when space ran out and nothing has changed, 500 for anything
 /// else that is broken.
 class Catalog {
@@ -59,7 +59,8 @@ class Catalog {
 
   /// Adds a reservation unless its user already has `max_pending` that are not expired at `created_at`: then 429
   /// M_LIMIT_EXCEEDED, with Retry-After until the first of them expires. Counting and adding are one step, so the
-  /// limit is exact under any concurrency. An id that exists already is a 500: ids are random and never reused.
+  /// limit is exact under any concurrency. An id that exists already is a 500: ids hold enough randomness never to come
+  /// twice.
   virtual Result<> reserve(const Reservation& reservation, std::uint32_t max_pending) = 0;
 
   /// Expired reservations are returned as long as they have not been reaped; the caller compares times.
@@ -79,7 +80,7 @@ class Catalog {
   /// stable storage together, at the price of one change. The changes see each other, in order, and one that is refused
   /// leaves the others be; but nothing that `work` was told about them holds until this has succeeded, and an error of
   /// this call means that error for every one of them. Readers see nothing of them before. Not nested.
-  virtual Result<> together(const std::function<void()>& work) = 0;
+  virtual Result<> in_one_transaction(const std::function<void()>& work) = 0;
 
   /// Succeeds when the catalog can answer a query and could commit.
   virtual Result<> check() = 0;

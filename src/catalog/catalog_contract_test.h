@@ -257,7 +257,7 @@ TYPED_TEST_P(CatalogContract, TheLimitIsExactWhenManyReserveTogether) {
     std::vector<std::jthread> threads;
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&, i] {
-        EXPECT_TRUE(this->catalog_->together([&] {
+        EXPECT_TRUE(this->catalog_->in_one_transaction([&] {
           for (int k = 0; k < 4; ++k) {
             const std::string id = std::to_string(i) + "-" + std::to_string(k);
             if (this->catalog_->reserve(this->reservation(id), 10)) ++reserved;
@@ -360,7 +360,7 @@ TYPED_TEST_P(CatalogContract, FindsEverythingWhenOpenedAgain) {
 TYPED_TEST_P(CatalogContract, WhatIsChangedTogetherShowsTogether) {
   this->reserve(this->reservation("expired", 0, 10));
   this->reserve(this->reservation("a"));
-  const Result<> done = this->catalog_->together([&] {
+  const Result<> done = this->catalog_->in_one_transaction([&] {
     this->reserve(this->reservation("b"));
     this->store(this->stored("a"));
     EXPECT_EQ(this->catalog_->reap(this->at(10), 10), 1u);
@@ -383,7 +383,7 @@ TYPED_TEST_P(CatalogContract, WhatIsChangedTogetherShowsTogether) {
 
 TYPED_TEST_P(CatalogContract, ARefusalAmongChangesMadeTogetherLeavesTheOthersBe) {
   this->store(this->stored("stored", "first"));
-  const Result<> done = this->catalog_->together([&] {
+  const Result<> done = this->catalog_->in_one_transaction([&] {
     EXPECT_TRUE(this->catalog_->reserve(this->reservation("a"), 2));
     EXPECT_EQ(this->catalog_->store(this->stored("stored", "second")).error().http_status, 409);
     EXPECT_TRUE(this->catalog_->reserve(this->reservation("b"), 2));
@@ -401,7 +401,7 @@ TYPED_TEST_P(CatalogContract, ARefusalAmongChangesMadeTogetherLeavesTheOthersBe)
 
 TYPED_TEST_P(CatalogContract, ChangesMadeTogetherAreTakenBackTogether) {
   struct Thrown {};
-  EXPECT_THROW((void)this->catalog_->together([&] {
+  EXPECT_THROW((void)this->catalog_->in_one_transaction([&] {
     this->reserve(this->reservation("a"));
     this->store(this->stored("b"));
     throw Thrown();
@@ -410,12 +410,33 @@ TYPED_TEST_P(CatalogContract, ChangesMadeTogetherAreTakenBackTogether) {
   EXPECT_FALSE(this->find(this->mxc("a")).reservation);
   EXPECT_FALSE(this->find(this->mxc("b")).stored);
   EXPECT_TRUE(this->catalog_->reserve(this->reservation("c"), 1)) << "what was taken back still counts as pending";
-  EXPECT_TRUE(this->catalog_->together([&] { this->store(this->stored("b")); }));
+  EXPECT_TRUE(this->catalog_->in_one_transaction([&] { this->store(this->stored("b")); }));
   EXPECT_TRUE(this->find(this->mxc("b")).stored);
 }
 
+// What a reservation sees of its group may never be: then it must not be remembered.
+TYPED_TEST_P(CatalogContract, TheLimitHoldsAfterAGroupWasTakenBack) {
+  struct Thrown {};
+  this->reserve(this->reservation("a"));
+  this->reserve(this->reservation("b"));
+  EXPECT_THROW((void)this->catalog_->in_one_transaction([&] {
+    this->store(this->stored("a"));
+    EXPECT_TRUE(this->catalog_->reserve(this->reservation("c"), 2));
+    throw Thrown();
+  }),
+               Thrown);
+  EXPECT_FALSE(this->catalog_->reserve(this->reservation("d"), 2));
+}
+
+TYPED_TEST_P(CatalogContract, TheLimitHoldsWhenItIsRaised) {
+  for (const char* id : {"a", "b", "c"}) this->reserve(this->reservation(id));
+  EXPECT_FALSE(this->catalog_->reserve(this->reservation("d"), 1));
+  EXPECT_FALSE(this->catalog_->reserve(this->reservation("d"), 3));
+  EXPECT_TRUE(this->catalog_->reserve(this->reservation("d"), 4));
+}
+
 TYPED_TEST_P(CatalogContract, NothingChangedTogetherIsNoError) {
-  EXPECT_TRUE(this->catalog_->together([] {}));
+  EXPECT_TRUE(this->catalog_->in_one_transaction([] {}));
 }
 
 // Its clock may be set back; what had expired by the later time is pending at the earlier.
@@ -456,6 +477,7 @@ REGISTER_TYPED_TEST_SUITE_P(CatalogContract, KnowsNothingOfAnUnknownId, FindsARe
                             ReapsInBatchesTheOldestFirst, RefersToContentOnceItIsStored, KeepsTextAsItIs,
                             KeepsNumbersAsTheyAre, FindsEverythingWhenOpenedAgain, WhatIsChangedTogetherShowsTogether,
                             ARefusalAmongChangesMadeTogetherLeavesTheOthersBe, ChangesMadeTogetherAreTakenBackTogether,
+                            TheLimitHoldsAfterAGroupWasTakenBack, TheLimitHoldsWhenItIsRaised,
                             NothingChangedTogetherIsNoError, TheLimitHoldsWhenTheClockIsSetBack,
                             TheLimitHoldsForEachOfManyUsers, TheCheckChangesNothing);
 

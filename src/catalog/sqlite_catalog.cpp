@@ -205,6 +205,7 @@ class PendingBounds {
     if (bounds_.size() >= kMaxUsers) bounds_.clear();
     bounds_[user] = {counted, now};
   }
+  void clear() { bounds_.clear(); }
   void add_one(const std::string& user) {
     if (const auto found = bounds_.find(user); found != bounds_.end()) ++found->second.pending;
   }
@@ -280,14 +281,24 @@ class SqliteCatalog final : public Catalog {
     return static_cast<std::size_t>(*removed);
   }
 
-  Result<> together(const std::function<void()>& work) override {
+  Result<> in_one_transaction(const std::function<void()>& work) override {
     const std::scoped_lock lock(writer_mutex_);
     Result<sqlite::Transaction> transaction = sqlite::Transaction::begin(writer_->database);
     if (!transaction) return Failure(transaction.error());
+    // A count may have seen changes of a group that is taken back.
+    struct BoundsOfTheCommitted {
+      PendingBounds& bounds;
+      bool are_committed = false;
+      ~BoundsOfTheCommitted() {
+        if (!are_committed) bounds.clear();
+      }
+    } bounds{pending_bounds_};
     const Group group(group_);
     work();
     if (group.failure) return Failure(*group.failure);
-    return transaction->commit();
+    Result<> committed = transaction->commit();
+    bounds.are_committed = committed.has_value();
+    return committed;
   }
 
   Result<> check() override {
@@ -318,8 +329,9 @@ class SqliteCatalog final : public Catalog {
     const Result<bool> row = query.step();
     if (!row) return Failure(row.error());
     const std::int64_t counted = query.integer(0);
+    if (counted >= max_pending) return false;  // where counting stopped: there may be more
     pending_bounds_.set(reservation.user, counted, now);
-    return counted < max_pending;
+    return true;
   }
 
   // Nothing can have expired or been stored since they were counted: the mutex is still held.
@@ -340,10 +352,11 @@ class SqliteCatalog final : public Catalog {
     return failure;
   }
 
-  std::recursive_mutex writer_mutex_;  // guards all below but readers_; `together` holds it while changes are made
+  std::recursive_mutex
+      writer_mutex_;  // guards all below but readers_; `in_one_transaction` holds it while changes are made
   std::unique_ptr<Writer> writer_;
   PendingBounds pending_bounds_;
-  Group* group_ = nullptr;  // while `together` runs its work
+  Group* group_ = nullptr;  // while `in_one_transaction` runs its work
   ReaderPool readers_;      // closed before the writer, whose closing empties the log
 };
 

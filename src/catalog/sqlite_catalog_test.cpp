@@ -156,7 +156,7 @@ TEST_F(SqliteCatalogTest, ADiskThatFillsUpFailsTheWholeGroupAndKeepsNothingOfIt)
       const FullDisk full(std::filesystem::file_size(path_ + "-wal") + 100'000);
       std::optional<FullDisk> fuller;
       if (changes < 100) fuller.emplace(std::filesystem::file_size(path_ + "-wal"));
-      const Result<> done = catalog->together([&] {
+      const Result<> done = catalog->in_one_transaction([&] {
         for (int i = 0; i < changes; ++i) {
           const Result<> reserved = catalog->reserve(reservation(prefix + std::to_string(i)), 1'000'000);
           if (!reserved) ++refused;

@@ -13,8 +13,7 @@ namespace {
 constexpr std::array<std::string_view, 1> kMigrations = {
     // 0 -> 1
     // One row per media id, first reserved, then stored, so that looking an id up is one descent of one tree. The id
-    // leads the key because ids are random: the comparison is decided by its first bytes. Times are milliseconds
-    // since 1970.
+    // leads the key because ids are unique in themselves. Times are milliseconds since 1970.
     R"sql(
 CREATE TABLE media (
   media_id     TEXT    NOT NULL,

@@ -27,6 +27,7 @@ constexpr std::size_t kGatheredBytes = 16 * 1024;
 // a reset (RFC 9112, section 9.6).
 constexpr Milliseconds kLingerTotal = std::chrono::seconds(30);
 constexpr Milliseconds kLingerIdle = std::chrono::seconds(5);
+constexpr std::size_t kLingerReadBytes = 2 * 1024 * 1024;
 
 std::span<std::byte> scratch() {
   static_assert(kBodyReadBytes >= kHeadReadBytes);
@@ -91,9 +92,9 @@ Task<> Connection::run() {
       parser_.reset();
       head_ = RequestHead();
       // Requests that came in one go are answered without ever sleeping.
-      if (++exchanges_in_turn_ >= kTurnExchanges) {
-        exchanges_in_turn_ = 0;
-        co_await yield();
+      if (++exchanges_in_turn_ >= kTurnExchanges || sent_in_turn_ >= kTurnSentBytes) {
+        co_await yield_to_loop();
+        begin_turn();
       }
     }
   } catch (const std::exception& bug) {
@@ -142,8 +143,8 @@ Task<Connection::Head> Connection::receive_head() {
       verdict = fail::with(408, "M_UNKNOWN", "The request head took too long to arrive");
       break;
     }
-    exchanges_in_turn_ = 0;
     co_await signal_->wait();
+    begin_turn();
   }
   deadline_.disarm();
   // What was read of a refused head is kept too: the log should tell who sent it.
@@ -232,7 +233,7 @@ Task<Result<>> Connection::receive_body(BodySink& sink) {
     }
     if (received_in_turn >= kTurnReceivedBytes) {
       received_in_turn = 0;
-      co_await yield();
+      co_await yield_to_loop();
     }
     if (aborted_) co_return fail::client_left();
     const Received received = receive_now(kBodyReadBytes);
@@ -341,13 +342,13 @@ Task<> Connection::linger() {
   arm_deadline(kLingerIdle);
   while (!aborted_) {
     // With MSG_TRUNC the kernel throws TCP bytes away without copying them (tcp(7)).
-    const ssize_t got = ::recv(socket_.get(), nullptr, kTurnSentBytes, MSG_DONTWAIT | MSG_TRUNC);
+    const ssize_t got = ::recv(socket_.get(), nullptr, kLingerReadBytes, MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0 && errno == EINTR) continue;
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) break;
     if (std::chrono::steady_clock::now() >= give_up) break;
     if (got > 0) {
       arm_deadline(kLingerIdle);
-      co_await yield();
+      co_await yield_to_loop();
       continue;
     }
     socket_.found_drained();

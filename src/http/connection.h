@@ -82,6 +82,7 @@ class Connection final
   void keep(std::span<const std::byte> bytes);
   bool has_deadline_passed() const { return std::chrono::steady_clock::now() >= deadline_at_; }
   void arm_deadline(Milliseconds from_now);
+  void begin_turn() { exchanges_in_turn_ = 0, sent_in_turn_ = 0; }
 
   // connection_answer.cpp: what it sends.
   Io begin_response(Response& response, std::string& unsent);
@@ -116,7 +117,10 @@ class Connection final
   const std::uint64_t number_;
   std::uint32_t exchange_ = 0;
 
-  unsigned exchanges_in_turn_ = 0;  // since it last slept or gave others a turn
+  // Since it last slept or gave others a turn.
+  unsigned exchanges_in_turn_ = 0;
+  std::uint64_t sent_in_turn_ = 0;
+
   const bool is_proxied_;
   bool continue_owed_ = false;  // the client waits for 100 Continue before it sends its body
   bool is_body_lost_ = false;   // the request body could not be read to its end
@@ -126,18 +130,6 @@ class Connection final
   bool draining_ = false;
   bool aborted_ = false;
 };
-
-/// Lets the loop's other connections have a turn.
-inline auto yield() {
-  struct Awaiter {
-    bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> waiter) {
-      Loop::current().post([waiter] { waiter.resume(); });
-    }
-    void await_resume() const noexcept {}
-  };
-  return Awaiter{};
-}
 
 // What one connection may send before the others of its loop have a turn.
 inline constexpr std::uint64_t kTurnSentBytes = 2 * 1024 * 1024;

@@ -158,7 +158,8 @@ Task<bool> Connection::send_range(int file, std::uint64_t offset, std::uint64_t 
     if (!socket_.may_be_writable()) {
       if (!co_await wait_writable()) co_return false;
     } else {  // its turn is over
-      co_await yield();
+      co_await yield_to_loop();
+      begin_turn();
       if (aborted_) co_return false;
     }
   }
@@ -167,7 +168,19 @@ Task<bool> Connection::send_range(int file, std::uint64_t offset, std::uint64_t 
 // False when the client takes nothing for too long, or the server has no more time.
 Task<bool> Connection::wait_writable() {
   arm_deadline(shared_.options.write_timeout);
-  while (!socket_.may_be_writable() && !aborted_ && !has_deadline_passed()) co_await signal_->wait();
+  int unsent = socket_.unsent_bytes();
+  while (!socket_.may_be_writable() && !aborted_) {
+    if (has_deadline_passed()) {
+      // The kernel says that there is room only when much of its buffer has gone, which a slow client may take long
+      // for.
+      const int still_unsent = socket_.unsent_bytes();
+      if (still_unsent >= unsent) break;
+      unsent = still_unsent;
+      arm_deadline(shared_.options.write_timeout);
+    }
+    co_await signal_->wait();
+    begin_turn();
+  }
   co_return socket_.may_be_writable() && !aborted_;
 }
 
@@ -192,15 +205,15 @@ Connection::Io Connection::send_now(std::string_view& bytes, bool more_follows) 
 // As much as one turn allows; `offset` and `length` become what is left. kWouldBlock with a socket that may still be
 // writable: the turn is over.
 Connection::Io Connection::send_file_now(int file, std::uint64_t& offset, std::uint64_t& length) {
-  for (std::uint64_t turn = 0; length > 0;) {
-    if (!socket_.may_be_writable() || turn >= kTurnSentBytes) return Io::kWouldBlock;
+  while (length > 0) {
+    if (!socket_.may_be_writable() || sent_in_turn_ >= kTurnSentBytes) return Io::kWouldBlock;
     auto position = static_cast<off_t>(offset);
     const ssize_t sent = ::sendfile(socket_.get(), file, &position, std::min(length, kTurnSentBytes));
     if (sent > 0) {
       const auto count = static_cast<std::uint64_t>(sent);
       offset += count;
       length -= count;
-      turn += count;
+      sent_in_turn_ += count;
       bytes_sent_ += count;
       Server::Tally::add(tally_.sent_bytes, count);
     } else if (sent == 0) {

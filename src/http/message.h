@@ -41,7 +41,7 @@ class RequestHead {
  private:
   friend class RequestParser;
 
-  struct Slice {  // of a head of at most kMaxHeadBytes, twice if a target was rewritten
+  struct Slice {  // of a head of at most some 40 KiB: a line and a field of kMaxHeadBytes each, and the host once more
     std::uint16_t offset = 0;
     std::uint16_t size = 0;
   };

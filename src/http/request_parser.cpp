@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/beast/http/basic_parser.hpp>
+#include <cassert>
 #include <utility>
 
 #include "base/text.h"
@@ -69,6 +70,7 @@ std::optional<std::string> RequestHead::combined_field(std::string_view name) co
 }
 
 RequestHead::Slice RequestHead::append(std::string_view text) {
+  assert(text_.size() + text.size() <= UINT16_MAX);
   const Slice slice{static_cast<std::uint16_t>(text_.size()), static_cast<std::uint16_t>(text.size())};
   text_ += text;
   return slice;

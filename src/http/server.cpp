@@ -98,12 +98,7 @@ class Server::Worker final : Loop::Watcher, Loop::Timer {
     return ::listen(listener_.get(), kBacklog) == 0 ? std::error_code() : last_error();
   }
 
-  void start() {
-    loop_.post([this] {
-      if (!loop_.watch(listener_.get(), *this))
-        spdlog::error("cannot watch the listening socket: {}", last_error().message());
-    });
-  }
+  std::error_code start() { return loop_.watch(listener_.get(), *this) ? std::error_code() : last_error(); }
   void drain() {
     loop_.post([this] {
       draining_ = true;
@@ -145,6 +140,8 @@ class Server::Worker final : Loop::Watcher, Loop::Timer {
 
   void welcome(FileDescriptor socket, SocketAddress& peer) {
     turn_on(socket, IPPROTO_TCP, TCP_NODELAY);
+    turn_on(socket, SOL_SOCKET,
+            SO_OOBINLINE);  // or a read would stop short at urgent data, and look as if all were read
     auto connection = std::make_unique<Connection>(std::move(socket), peer.host(), shared_, tally_, draining_);
     connections_.push_back(*connection);
     Task<> life = connection->run();
@@ -181,11 +178,13 @@ std::expected<std::uint16_t, std::string> Server::start() {
   // A shared port would let a second server of the same user slip in unnoticed and take half the clients. Binding it
   // for ourselves first finds out whether somebody is there.
   if (auto probe = bind_to(*address, Sharing::kAlone); !probe) return failure(probe.error());
-  address->set_port(options.port);
+  address->set_port(options.port);  // one that the kernel chose for the probe is free again, and may be gone
   for (const auto& worker : workers_) {
     if (const std::error_code refused = worker->listen(*address)) return failure(refused);
   }
-  for (const auto& worker : workers_) worker->start();
+  for (const auto& worker : workers_) {
+    if (const std::error_code refused = worker->start()) return failure(refused);
+  }
   return address->port();
 }
 

@@ -73,13 +73,13 @@ class HookedCatalog final : public catalog::Catalog {
   }
   Result<bool> refers_to(const Sha256Digest& sha256) override { return real_.refers_to(sha256); }
   Result<std::size_t> reap(WallTime now, std::size_t limit) override { return real_.reap(now, limit); }
-  Result<> together(const std::function<void()>& work) override {
+  Result<> in_one_transaction(const std::function<void()>& work) override {
     ++commits_;
     const auto error = pop(commit_errors_);
-    if (!error) return real_.together(work);
+    if (!error) return real_.in_one_transaction(work);
     struct TakenBack {};
     try {
-      (void)real_.together([&] {
+      (void)real_.in_one_transaction([&] {
         work();
         throw TakenBack();
       });

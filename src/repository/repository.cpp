@@ -286,9 +286,10 @@ Task<> Repository::wait_for_byte(transfer::Follower& follower, std::uint64_t off
 
 Task<Result<Repository::Found>> Repository::look(const Mxc& mxc) {
   const StoredCache::Moment moment = stored_cache_.now(mxc);
-  if (Download::Stored stored = stored_cache_.find(mxc)) co_return Found{std::move(stored), {}};
+  if (Download::Stored stored = stored_cache_.find(mxc)) co_return Found{std::move(stored), true, {}};
   Result<Found> found = co_await look_pool_.run([&] { return find_and_open(mxc); });
-  if (found && found->stored) stored_cache_.keep(found->stored, moment);
+  // A file that is not what its record says may be healed by the next upload of the same content.
+  if (found && found->stored && found->is_sound) stored_cache_.keep(found->stored, moment);
   co_return found;
 }
 
@@ -300,6 +301,7 @@ Result<Repository::Found> Repository::find_and_open(const Mxc& mxc) {
   if (record->stored) {
     auto file = blobs_.open(record->stored->sha256);
     if (!file) return std::unexpected(file.error());
+    found.is_sound = file_size(**file) == record->stored->size;
     found.stored = std::make_shared<const StoredFile>(*std::move(record->stored), *std::move(file));
   }
   return found;

@@ -143,6 +143,7 @@ class Repository {
   /// What the catalog says of an id that is asked for: stored, or reserved, or neither.
   struct Found {
     Download::Stored stored;
+    bool is_sound = false;  // the stored file has the size that its record says
     std::optional<WallTime> reserved_until;
   };
 

@@ -151,7 +151,7 @@ class WakeUpTest : public RepositoryTest {
   Act expiry() {
     return [this] { clock_.advance_wall(limits_.uploads.unused_expiry); };
   }
-  static Act together(std::vector<Act> acts) {
+  static Act in_one_transaction(std::vector<Act> acts) {
     return [acts = std::move(acts)] {
       for (const Act& act : acts) act();
     };
@@ -198,12 +198,14 @@ class WakeUpTest : public RepositoryTest {
   }
   void expect_upload_that_expires_at_its_end_is_seen() {
     expect_one_attempt_is_seen(3, [this](Attempt& attempt, const Mxc& mxc) {
-      return std::vector<Act>{together({begin_of(attempt, mxc), write_of(attempt)}), seal_of(attempt), expiry()};
+      return std::vector<Act>{in_one_transaction({begin_of(attempt, mxc), write_of(attempt)}), seal_of(attempt),
+                              expiry()};
     });
   }
   void expect_upload_that_expires_at_its_beginning_is_seen() {
     expect_one_attempt_is_seen(3, [this](Attempt& attempt, const Mxc& mxc) {
-      return std::vector<Act>{begin_of(attempt, mxc), expiry(), together({write_of(attempt), seal_of(attempt)})};
+      return std::vector<Act>{begin_of(attempt, mxc), expiry(),
+                              in_one_transaction({write_of(attempt), seal_of(attempt)})};
     });
   }
   // A live reader may have met the first attempt; then it knows that it is not the whole.
@@ -213,8 +215,8 @@ class WakeUpTest : public RepositoryTest {
     for_each_interleaving(
         3,
         [&](const Mxc& mxc) {
-          return std::vector<Act>{together({begin_of(first, mxc), write_of(first)}), break_of(first),
-                                  together({begin_of(second, mxc), write_of(second), seal_of(second)})};
+          return std::vector<Act>{in_one_transaction({begin_of(first, mxc), write_of(first)}), break_of(first),
+                                  in_one_transaction({begin_of(second, mxc), write_of(second), seal_of(second)})};
         },
         [&](const Outcome& outcome) {
           if (limits_.downloads.live && !outcome.is_whole) {

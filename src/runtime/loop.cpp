@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cassert>
+#include <cerrno>
 #include <chrono>
 #include <climits>
 #include <mutex>
@@ -55,7 +56,7 @@ struct Loop::Impl {
   std::vector<Work> batch;
   Timers timers;
   std::array<epoll_event, kEventsAtOnce> events;
-  std::span<epoll_event> untold;  // of the events that came in one go, those that nobody was told of yet
+  std::span<epoll_event> undelivered;  // of the events that came in one go, those still to be told
 
   // What comes from other threads.
   std::mutex mutex;
@@ -118,9 +119,10 @@ void Loop::Impl::take_posted() {
 // What is queued meanwhile comes after the sockets have had their turn.
 void Loop::Impl::run_queued() {
   batch.swap(queue);
-  auto work = batch.begin();
-  while (work != batch.end() && !stopped) (*work++)();
-  if (work != batch.end()) queue.insert(queue.begin(), std::move_iterator(work), std::move_iterator(batch.end()));
+  for (Work& work : batch) {
+    if (stopped) break;
+    work();
+  }
   batch.clear();
 }
 
@@ -139,11 +141,14 @@ int Loop::Impl::sleep_time() {
 
 void Loop::Impl::poll(int timeout_ms) {
   const int count = ::epoll_wait(epoll.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
-  if (count < 0) return;  // a signal
-  untold = std::span(events).first(static_cast<std::size_t>(count));
-  while (!untold.empty()) {
-    const epoll_event event = untold.front();
-    untold = untold.subspan(1);
+  if (count < 0) {
+    assert(errno == EINTR);
+    return;
+  }
+  undelivered = std::span(events).first(static_cast<std::size_t>(count));
+  while (!undelivered.empty()) {
+    const epoll_event event = undelivered.front();
+    undelivered = undelivered.subspan(1);
     if (event.data.ptr == nullptr) {
       eventfd_t ignored = 0;
       ::eventfd_read(wake.get(), &ignored);
@@ -175,7 +180,7 @@ bool Loop::watch(int descriptor, Watcher& watcher) {
 void Loop::unwatch(int descriptor, Watcher& watcher) {
   ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_DEL, descriptor, nullptr);
   // It may go away now, and its news may have come together with those that are being told.
-  for (epoll_event& event : impl_->untold) {
+  for (epoll_event& event : impl_->undelivered) {
     if (event.data.ptr == &watcher) event.data.ptr = impl_.get();
   }
 }

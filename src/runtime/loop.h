@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/intrusive/set.hpp>
+#include <coroutine>
 #include <functional>
 #include <memory>
 
@@ -35,8 +36,9 @@ class Loop {
 
   // What follows is for the loop's own thread.
 
-  /// Is told when a descriptor becomes ready. Once told, it is told again only after the descriptor was found not to be
-  /// ready (a call that yielded EAGAIN), and new bytes or new room came.
+  /// Is told when a descriptor becomes ready. Once told, it is sure to be told again only after the descriptor was
+  /// found not to be ready (a call that yielded EAGAIN) and new bytes or new room came; it may be told sooner
+  /// (epoll(7)).
   class Watcher {
    public:
     struct Readiness {
@@ -49,7 +51,8 @@ class Loop {
    protected:
     ~Watcher() = default;
   };
-  /// Watches a descriptor until `unwatch`, which comes before its closing. False when the kernel refuses.
+  /// Watches a descriptor until `unwatch`, which comes before its closing. False, with errno, when the kernel refuses.
+  /// Also from other threads; the watcher is told on the loop's.
   bool watch(int descriptor, Watcher& watcher);
   void unwatch(int descriptor, Watcher& watcher);
 
@@ -75,5 +78,17 @@ class Loop {
   struct Impl;
   const std::unique_ptr<Impl> impl_;
 };
+
+/// Awaitable on a loop: lets what is queued there, and the sockets, have their turn.
+inline auto yield_to_loop() {
+  struct Awaiter {
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiter) const {
+      Loop::current().post([waiter] { waiter.resume(); });
+    }
+    void await_resume() const noexcept {}
+  };
+  return Awaiter{};
+}
 
 }  // namespace sluice

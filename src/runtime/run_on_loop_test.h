@@ -52,18 +52,6 @@ T run_on_loop(Task<T> task) {
   return result.get();
 }
 
-/// Awaitable on a loop: lets what is queued there run first.
-inline auto yield_to_loop() {
-  struct Awaiter {
-    bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> waiter) const {
-      Loop::current().post([waiter] { waiter.resume(); });
-    }
-    void await_resume() const noexcept {}
-  };
-  return Awaiter{};
-}
-
 /// A loop with a thread of its own, for tests in which several loops take part. Every task that was started must have
 /// ended before it is destroyed: take their futures first.
 class LoopThread {

@@ -33,6 +33,8 @@ class Socket final : Loop::Watcher {
   bool may_be_writable() const { return writable_; }
   /// Writing yielded EAGAIN. Once there is room, Wake::kWritable is raised.
   void found_full() { writable_ = false; }
+  /// What was written and the other side has not acknowledged yet (SIOCOUTQ, tcp(7)).
+  int unsent_bytes() const;
 
  private:
   void on_ready(Readiness readiness) override;

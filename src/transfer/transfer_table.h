@@ -15,9 +15,9 @@ namespace sluice::transfer {
 
 /// The transfers that run, each under the media id it fills: at most one per id. From any thread.
 ///
-/// Every download asks `find`, and mostly for what has rested for long: then it takes no lock. What `begin` and `end`
-/// have done is seen by each `find` that comes later in the one order of all sequentially consistent operations, so
-/// the protocols that say "first the table, then the catalog" may rely on it as on a lock.
+/// Every download that is not hot asks `find`, and mostly for what has rested for long: then it takes no lock. What
+/// `begin` and `end` have done is seen by each `find` that comes later in the one order of all sequentially consistent
+/// operations, so the protocols that say "first the table, then the catalog" may rely on it as on a lock.
 class TransferTable {
  public:
   /// True, and the id is taken, unless another transfer holds it.

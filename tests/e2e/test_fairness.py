@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from client import Wire, create, request, request_bytes, upload_path
+from client import Wire, create, download_path, get, request, request_bytes, store, upload_path
 from harness import ALICE, seconds, wait_until
 
 
@@ -42,6 +42,21 @@ class Flood:
         self.wire.close()
         for thread in self.threads:
             thread.join(timeout=seconds(10))
+
+
+def test_one_turn_is_not_as_many_large_files_as_somebody_asks_for(start_server):
+    """What is hot is sent without ever leaving the loop: the bytes of a turn count across the requests of a connection."""
+    server = start_server(http={"threads": 1})
+    mxc = store(server, bytes(2 << 20))
+    assert get(server, mxc).status == 200
+    floods = [Flood(server, b"", request_bytes("GET", download_path(mxc)) * 100) for _ in range(8)]
+    try:
+        wait_until(lambda: all(flood.rounds > 0 for flood in floods), "the floods to have begun")
+        for _ in range(5):
+            assert request(server, "GET", "/_matrix/media/v3/config").status == 200
+    finally:
+        for flood in floods:
+            flood.stop()
 
 
 @pytest.mark.parametrize("what", ["pipelined requests", "tiny chunks", "long chunk extensions"])

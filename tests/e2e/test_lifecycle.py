@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -12,7 +13,7 @@ import time
 
 import pytest
 
-from client import LiveUpload, Reader, Wire, create, get, put, request, store
+from client import BrokenBody, LiveUpload, Reader, Wire, create, get, put, request, store
 from harness import ALICE, BINARY, BOB, TOKENS, Metrics, Server, run_binary, seconds, wait_until
 
 
@@ -386,3 +387,32 @@ def test_a_burst_of_connections_beyond_the_limit_is_served_in_turn(start_server)
 
 def test_servers_do_not_inherit_the_suites_settings():
     assert not any(name.startswith("SLUICE_") for name in Server.__init__.__globals__["clean_environment"]())
+
+
+def test_files_that_are_kept_open_leave_room_for_connections_and_for_work(start_server):
+    limit = 1024
+
+    def lower():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    server = start_server(preexec=lower, downloads={"max_waiting_per_address": 1000})
+    hot = [store(server, b"%d" % number) for number in range(200)]
+    assert all(get(server, mxc).status == 200 for mxc in hot)
+    idle = [Wire(server) for _ in range(limit - 400)]
+    server.wait_metric("sluice_connections", len(idle))
+    assert get(server, store(server, b"there is room")).body == b"there is room"
+    assert all(get(server, mxc).body == b"%d" % number for number, mxc in enumerate(hot))
+    assert request(server, "GET", "/health").status == 200
+
+
+def test_a_damaged_file_is_healed_by_the_same_content_also_for_those_who_have_seen_it(start_server):
+    server = start_server()
+    body = os.urandom(5000)
+    mxc = store(server, body)
+    server.stop()
+    os.truncate(server.blob_files()[0], 100)
+    server.start()
+    with pytest.raises(BrokenBody):
+        get(server, mxc)
+    store(server, body)
+    assert get(server, mxc).body == body

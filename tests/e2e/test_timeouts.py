@@ -121,6 +121,24 @@ def test_a_reader_that_takes_nothing_is_cut(start_server):
     assert get(server, mxc).status == 200
 
 
+def test_a_reader_that_takes_little_at_a_time_is_not_cut(start_server):
+    """The kernel speaks of room only when a good part of its buffer is free, which takes a slow reader far longer."""
+    server = start_server(http={"write_timeout": "400ms"})
+    body = os.urandom(16 << 20)
+    slow = Wire(server, receive_buffer=4096)
+    slow.send(request_bytes("GET", download_path(store(server, body))))
+    head = slow.read_head()
+    received = bytearray()
+    pieces = slow.body_pieces(head)
+    until = time.monotonic() + seconds(2)
+    while time.monotonic() < until:
+        received += next(pieces)
+        time.sleep(0.05)
+    for piece in pieces:
+        received += piece
+    assert received == body
+
+
 def refused_upload(server):
     upload = LiveUpload(server, create(server), length=1 << 40)
     assert upload.wire.read_response().status == 413
