@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file_system.h"
@@ -15,13 +16,14 @@
 namespace sluice::blobs {
 
 /// A file that is being received. It has a name in the spool until it is settled or destroyed, so that a crash leaves
-/// something to sweep. The descriptor may be shared with readers, who keep the bytes after the name is gone.
+/// something to sweep; one that is held has none before it is published. The descriptor may be shared with readers, who
+/// keep the bytes after the name is gone.
 class SpoolFile {
  public:
   /// Gives back its space, unless it was published and not settled: then what was published stays, because somebody may
   /// refer to it by now, and is left for a sweep to decide. May block.
   virtual ~SpoolFile() = default;
-  /// Open for reading and writing, private to the process.
+  /// Open for reading and writing, private to the process. Null for one that is held, also when it is published.
   virtual const std::shared_ptr<const FileDescriptor>& descriptor() const = 0;
 };
 
@@ -39,18 +41,23 @@ using IsReferenced = std::function<Result<bool>(const Sha256Digest&)>;
 ///
 /// The way of an upload, and what a crash at each step leaves:
 ///   create_spool  -> a spool file without a digest in its name: a sweep removes it
+///   or hold       -> nothing
 ///   publish       -> a spool file named by its digest, and the blob, of which the former is on stable storage:
 ///                    a sweep removes both, unless the catalog refers to the digest
 ///   (the catalog commits) -> the same two: a sweep sees to the blob, and removes the spool name only
 ///   settle        -> the same two
 ///   tidy          -> the blob alone
 ///
-/// Every call may block, but for settle, and may come from any thread; one SpoolFile is used by one thread at a time.
+/// Every call may block, but for hold and settle, and may come from any thread; one SpoolFile is used by one thread at
+/// a time.
 class BlobStore {
  public:
   virtual ~BlobStore() = default;
 
   virtual Result<std::unique_ptr<SpoolFile>> create_spool() = 0;
+  /// Instead of create_spool and write_at, for a small file that has come whole: it waits in memory for `publish`,
+  /// which costs less than one that has been on disk before. Does no I/O.
+  virtual std::unique_ptr<SpoolFile> hold(std::vector<std::byte> content) = 0;
   /// Appends; the caller gives the offset, which is the number of bytes written before.
   virtual Result<> write_at(SpoolFile& file, std::span<const std::byte> data, std::uint64_t offset) = 0;
   /// Lets the disk begin with what was written to a spool file, so that `publish` has less to wait for. A hint.

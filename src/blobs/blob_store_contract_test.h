@@ -47,8 +47,12 @@ class BlobStoreContract : public ::testing::Test {
     EXPECT_TRUE(store_->write_at(**file, std::as_bytes(std::span(content)), 0));
     return std::move(*file);
   }
-  std::unique_ptr<SpoolFile> publish(std::string_view content) {
-    auto file = receive(content);
+  std::unique_ptr<SpoolFile> hold(std::string_view content) {
+    const auto bytes = std::as_bytes(std::span(content));
+    return store_->hold({bytes.begin(), bytes.end()});
+  }
+  std::unique_ptr<SpoolFile> publish(std::string_view content) { return publish(receive(content), content); }
+  std::unique_ptr<SpoolFile> publish(std::unique_ptr<SpoolFile> file, std::string_view content) {
     const Result<> published = store_->publish(*file, sha256(content));
     EXPECT_TRUE(published) << published.error().message;
     return file;
@@ -100,6 +104,52 @@ TYPED_TEST_P(BlobStoreContract, KeepsAnEmptyFile) {
   EXPECT_EQ(this->maker_.count_blobs(), 1u);
 }
 
+TYPED_TEST_P(BlobStoreContract, KeepsWhatWasHeld) {
+  for (const std::string content : {"held", ""}) {
+    auto file = this->hold(content);
+    EXPECT_EQ(this->content_of(sha256(content)), "M_NOT_FOUND");
+    file = this->publish(std::move(file), content);
+    EXPECT_EQ(file->descriptor(), nullptr);
+    EXPECT_EQ(this->content_of(sha256(content)), content);
+    this->committed_.insert(sha256(content));
+    this->store_->settle(*file);
+    file.reset();
+    this->store_->tidy();
+    EXPECT_EQ(this->sweep(), 0u);
+    this->reopen();
+    EXPECT_EQ(this->content_of(sha256(content)), content);
+  }
+}
+
+TYPED_TEST_P(BlobStoreContract, WhatWasHeldAndNeverPublishedLeavesNothing) {
+  this->hold("held").reset();
+  EXPECT_EQ(this->sweep(), 0u);
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, WhatWasHeldIsDiscardedOrSweptAsAnyOther) {
+  const auto discarded = this->publish(this->hold("discarded"), "discarded");
+  this->discard(*discarded);
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+  this->publish(this->hold("refused"), "refused").reset();
+  this->reopen();
+  EXPECT_EQ(this->sweep(), 1u);
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, WhatWasHeldIsTheSameAsWhatWasReceived) {
+  const auto received = this->publish("same");
+  const auto held = this->publish(this->hold("same"), "same");
+  const auto held_too = this->publish(this->hold("same"), "same");
+  EXPECT_EQ(this->maker_.count_blobs(), 1u);
+  this->discard(*received);
+  this->discard(*held);
+  this->committed_.insert(sha256("same"));
+  this->store_->settle(*held_too);
+  this->store_->tidy();
+  EXPECT_EQ(this->content_of(sha256("same")), "same");
+}
+
 TYPED_TEST_P(BlobStoreContract, SaysWhatIsMissing) {
   const auto missing = this->store_->open(sha256("never seen"));
   ASSERT_FALSE(missing);
@@ -147,7 +197,7 @@ TYPED_TEST_P(BlobStoreContract, KeepsWhatWasPublishedTogether) {
   std::vector<std::unique_ptr<SpoolFile>> files;
   std::vector<Publication> publications;
   for (const std::string& content : contents) {
-    files.push_back(this->receive(content));
+    files.push_back(files.size() % 2 == 0 ? this->receive(content) : this->hold(content));
     publications.push_back({files.back().get(), sha256(content)});
   }
   std::vector<Publication*> group;
@@ -297,12 +347,13 @@ TYPED_TEST_P(BlobStoreContract, TheCheckLeavesNothing) {
   EXPECT_EQ(this->sweep(), 0u);
 }
 
-REGISTER_TYPED_TEST_SUITE_P(BlobStoreContract, KeepsWhatWasPublished, KeepsAnEmptyFile, SaysWhatIsMissing,
-                            ShowsNothingBeforeItIsPublished, KeepsEqualContentOnce, EqualContentAtTheSameTimeIsKeptOnce,
-                            KeepsWhatWasPublishedTogether, PublishesNothingTogether,
-                            WhatWasSettledAndNeverTidiedIsThereAfterTheSweep, AReaderKeepsTheBytesAfterTheNameIsGone,
-                            AReaderFollowsFromTheSpoolIntoTheStore, ABrokenUploadLeavesNothing,
-                            AnUploadThatTheCatalogDidNotTakeIsSweptAtTheNextStart,
+REGISTER_TYPED_TEST_SUITE_P(BlobStoreContract, KeepsWhatWasPublished, KeepsAnEmptyFile, KeepsWhatWasHeld,
+                            WhatWasHeldAndNeverPublishedLeavesNothing, WhatWasHeldIsDiscardedOrSweptAsAnyOther,
+                            WhatWasHeldIsTheSameAsWhatWasReceived, SaysWhatIsMissing, ShowsNothingBeforeItIsPublished,
+                            KeepsEqualContentOnce, EqualContentAtTheSameTimeIsKeptOnce, KeepsWhatWasPublishedTogether,
+                            PublishesNothingTogether, WhatWasSettledAndNeverTidiedIsThereAfterTheSweep,
+                            AReaderKeepsTheBytesAfterTheNameIsGone, AReaderFollowsFromTheSpoolIntoTheStore,
+                            ABrokenUploadLeavesNothing, AnUploadThatTheCatalogDidNotTakeIsSweptAtTheNextStart,
                             AnUploadThatTheCatalogTookAfterAllSurvivesTheSweep, ARefusedUploadLeavesEqualContentAlone,
                             EqualContentRefusedTwiceIsGoneAfterTheSweep, ADiscardedUploadGivesItsSpaceBackAtOnce,
                             DiscardingLeavesEqualContentThatIsStored, DiscardingLeavesEqualContentThatIsOnItsWay,

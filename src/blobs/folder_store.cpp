@@ -88,32 +88,56 @@ class OnTheirWay {
 
 class FolderSpoolFile final : public SpoolFile {
  public:
-  FolderSpoolFile(FileSystem& fs, OnTheirWay& on_their_way, std::string spool, SpoolName name, FileDescriptor file)
+  FolderSpoolFile(FileSystem& fs, OnTheirWay& on_their_way, const std::string& spool, SpoolName name,
+                  FileDescriptor file)
       : fs_(fs),
         on_their_way_(on_their_way),
-        spool_(std::move(spool)),
+        spool_(spool),
         name_(std::move(name)),
-        descriptor_(std::make_shared<const FileDescriptor>(std::move(file))) {}
+        file_(std::make_shared<const FileDescriptor>(std::move(file))),
+        has_name_(true) {}
+  /// Held: has neither name nor file before it is marked.
+  FolderSpoolFile(FileSystem& fs, OnTheirWay& on_their_way, const std::string& spool, std::string id,
+                  std::vector<std::byte> content)
+      : fs_(fs), on_their_way_(on_their_way), spool_(spool), name_{std::move(id), {}}, held_(std::move(content)) {}
 
   ~FolderSpoolFile() override {
     if (!is_needed_mark_) remove_name();
     arrive();
   }
 
-  const std::shared_ptr<const FileDescriptor>& descriptor() const override { return descriptor_; }
+  const std::shared_ptr<const FileDescriptor>& descriptor() const override {
+    static const std::shared_ptr<const FileDescriptor> kNone;
+    return held_ ? kNone : file_;
+  }
 
+  /// Null for one that is held, unless it is just being published.
+  const FileDescriptor* file() const { return file_.get(); }
   std::string path() const { return spool_ + '/' + to_text(name_); }
   bool is_marked() const { return name_.sha256.has_value(); }
-
   const Sha256Digest& sha256() const { return *name_.sha256; }
 
   SystemResult<> mark(const Sha256Digest& sha256) {
     on_their_way_.add(sha256);
     on_its_way_ = sha256;
     SpoolName marked{name_.id, sha256};
-    if (auto renamed = fs_.rename(path(), spool_ + '/' + to_text(marked)); !renamed) return renamed;
+    if (held_) {
+      SystemResult<FileDescriptor> created = fs_.create(spool_ + '/' + to_text(marked));
+      if (!created) return std::unexpected(created.error());
+      file_ = std::make_shared<const FileDescriptor>(std::move(*created));
+      has_name_ = true;
+    } else if (auto renamed = fs_.rename(path(), spool_ + '/' + to_text(marked)); !renamed) {
+      return renamed;
+    }
     name_ = std::move(marked);
-    return {};
+    return held_ ? fs_.write_at(*file_, *held_, 0) : SystemResult<>();
+  }
+
+  /// What is held was published, or cannot be: nobody reads its file.
+  void close_held() {
+    if (!held_) return;
+    file_.reset();
+    held_.emplace();
   }
 
   /// From here on, only the catalog knows whether the blob may go.
@@ -125,13 +149,13 @@ class FolderSpoolFile final : public SpoolFile {
   }
 
   void remove_name() {
-    if (std::exchange(is_removed_, true)) return;
+    if (!std::exchange(has_name_, false)) return;
     (void)fs_.remove(path());  // what stays is swept later
   }
 
   /// The name is somebody else's to remove from now on.
   std::string release_name() {
-    is_removed_ = true;
+    has_name_ = false;
     return path();
   }
 
@@ -139,11 +163,12 @@ class FolderSpoolFile final : public SpoolFile {
   FileSystem& fs_;
   OnTheirWay& on_their_way_;
   std::optional<Sha256Digest> on_its_way_;
-  const std::string spool_;
+  const std::string& spool_;
   SpoolName name_;
-  std::shared_ptr<const FileDescriptor> descriptor_;
+  std::optional<std::vector<std::byte>> held_;
+  std::shared_ptr<const FileDescriptor> file_;
+  bool has_name_ = false;
   bool is_needed_mark_ = false;
-  bool is_removed_ = false;
 };
 
 /// The blobs that somebody reads now: all readers of one share a descriptor, or a file that thousands have waited for
@@ -211,6 +236,11 @@ class FolderStore final : public BlobStore {
     return std::make_unique<FolderSpoolFile>(fs_, on_their_way_, spool_, std::move(name), std::move(*file));
   }
 
+  std::unique_ptr<SpoolFile> hold(std::vector<std::byte> content) override {
+    return std::make_unique<FolderSpoolFile>(fs_, on_their_way_, spool_, random_id(random_, kIdBytes),
+                                             std::move(content));
+  }
+
   Result<> write_at(SpoolFile& file, std::span<const std::byte> data, std::uint64_t offset) override {
     if (auto written = fs_.write_at(*file.descriptor(), data, offset); !written) {
       return fail::from_system(written.error(), "Writing a file");
@@ -227,7 +257,7 @@ class FolderStore final : public BlobStore {
     // Takes out of the running what fails.
     const auto each = [&running](auto step) {
       std::erase_if(running, [&step](Publication* one) {
-        const SystemResult<> done = step(static_cast<FolderSpoolFile&>(*one->file), one->sha256);
+        const SystemResult<> done = step(file_of(*one), one->sha256);
         if (!done) one->outcome = fail::from_system(done.error(), "Storing a file");
         return !done;
       });
@@ -235,18 +265,19 @@ class FolderStore final : public BlobStore {
 
     // The mark must not be lost while the blob is kept. Renaming before the file's own fsync costs least: on a
     // journalling file system the one commit then carries both, and the directory's fsync finds nothing left to write.
+    // What was held is made under this name, and needs no renaming.
     each([](FolderSpoolFile& file, const Sha256Digest& sha256) { return file.mark(sha256); });
     // All files' bytes before the first fsync, whose journal commit then carries them all: 64 files of 10 KiB took 250
     // ms otherwise, each with a commit of its own, and 22 ms so (ext4).
     if (running.size() > 1) {
-      for (const Publication* one : running) fs_.begin_sync(*one->file->descriptor());
+      for (const Publication* one : running) fs_.begin_sync(*file_of(*one).file());
     }
-    each([this](FolderSpoolFile& file, const Sha256Digest&) { return fs_.sync(*file.descriptor()); });
-    if (running.empty()) return;
-    const SystemResult<> marks_synced = fs_.sync_directory(spool_);
+    each([this](FolderSpoolFile& file, const Sha256Digest&) { return fs_.sync(*file.file()); });
+    const SystemResult<> marks_synced = running.empty() ? SystemResult<>() : fs_.sync_directory(spool_);
     each([&](FolderSpoolFile&, const Sha256Digest&) { return marks_synced; });
 
     each([this](FolderSpoolFile& file, const Sha256Digest& sha256) { return put_in_place(file, sha256); });
+    for (const Publication* one : group) file_of(*one).close_held();
   }
 
   void settle(SpoolFile& file) override {
@@ -335,9 +366,13 @@ class FolderStore final : public BlobStore {
   std::string blob_folder(const Sha256Digest& sha256) const { return blobs_ + '/' + sha256.to_hex().substr(0, 2); }
   std::string blob_path(const Sha256Digest& sha256) const { return blob_folder(sha256) + '/' + sha256.to_hex(); }
 
+  static FolderSpoolFile& file_of(const Publication& publication) {
+    return static_cast<FolderSpoolFile&>(*publication.file);
+  }
+
   /// Gives the content of a synced and marked file its name.
   SystemResult<> put_in_place(FolderSpoolFile& file, const Sha256Digest& sha256) {
-    const std::int64_t size = size_of(*file.descriptor());
+    const std::int64_t size = size_of(*file.file());
     if (auto linked = fs_.link(file.path(), blob_path(sha256)); linked) {
       file.keep_mark();
     } else if (linked.error() != std::errc::file_exists) {

@@ -17,6 +17,8 @@ namespace sluice::blobs {
 ///   directory/spool/<id>            being received
 ///   directory/spool/<sha256>.<id>   a mark: this content may be in blobs/ before the catalog knows of it
 ///
+/// What is held is made under the name of its mark, and has no other in the spool.
+///
 /// A mark is another name of the blob's bytes, takes no space of its own, and is on stable storage before the blob's
 /// name is. So it does two things until it goes. A blob that nobody refers to always has a mark: a sweep need not read
 /// blobs/ to find it. And the blob's own name may be synced late, together with others: should power be lost before,

@@ -57,6 +57,10 @@ class FolderStoreTest : public ::testing::Test {
     EXPECT_TRUE(file && store_->write_at(**file, std::as_bytes(std::span(content)), 0));
     return std::move(*file);
   }
+  std::unique_ptr<SpoolFile> hold(std::string_view content = "content") {
+    const auto bytes = std::as_bytes(std::span(content));
+    return store_->hold({bytes.begin(), bytes.end()});
+  }
   std::map<std::string, std::string> spool() const { return files_below(directory_ / "spool"); }
   std::map<std::string, std::string> blobs() const { return files_below(directory_ / "blobs"); }
 
@@ -85,11 +89,26 @@ TEST_F(FolderStoreTest, LaysOutItsFolder) {
   EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
 }
 
+TEST_F(FolderStoreTest, MakesTheFileOfWhatWasHeldAsAMark) {
+  open();
+  const auto file = hold();
+  EXPECT_THAT(spool(), IsEmpty());
+  ASSERT_TRUE(store_->publish(*file, digest()));
+  EXPECT_EQ(fs_.count(Call::kRename), 0u);
+  ASSERT_THAT(spool(), SizeIs(1));
+  EXPECT_TRUE(spool().begin()->first.starts_with(digest().to_hex() + "."));
+  EXPECT_EQ(spool().begin()->first.size(), 64u + 1 + 22);
+  EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
+  store_->settle(*file);
+  store_->tidy();
+  EXPECT_THAT(spool(), IsEmpty());
+}
+
 TEST_F(FolderStoreTest, ReplacesADamagedBlobByAnUploadOfTheSameContent) {
   open();
-  for (const bool is_damaged : {false, true}) {
-    if (is_damaged) std::filesystem::resize_file(directory_ / ("blobs/ed/" + digest().to_hex()), 3);
-    const auto file = receive();
+  for (const int upload : {0, 1, 2}) {
+    if (upload > 0) std::filesystem::resize_file(directory_ / ("blobs/ed/" + digest().to_hex()), 3);
+    const auto file = upload == 2 ? hold() : receive();
     ASSERT_TRUE(store_->publish(*file, digest()));
     store_->settle(*file);
     store_->tidy();
@@ -143,6 +162,21 @@ TEST_F(FolderStoreTest, AFullDiskIsA507AndTheSpaceComesBack) {
   }
 }
 
+TEST_F(FolderStoreTest, AFullDiskIsA507AndTheSpaceOfWhatWasHeldComesBack) {
+  for (const Call call : {Call::kCreate, Call::kWriteAt, Call::kSync, Call::kSyncDirectory, Call::kLink}) {
+    open();
+    auto file = hold();
+    fs_.fail_call(call, 1, ENOSPC);
+    const Result<> published = store_->publish(*file, digest());
+    ASSERT_FALSE(published) << static_cast<int>(call);
+    EXPECT_EQ(published.error().http_status, 507) << published.error().message;
+    EXPECT_EQ(published.error().message.find(directory_.path()), std::string::npos);
+    file.reset();
+    EXPECT_THAT(spool(), IsEmpty()) << static_cast<int>(call);
+    EXPECT_THAT(blobs(), IsEmpty()) << static_cast<int>(call);
+  }
+}
+
 // The link is there, and another upload may have found it: only the catalog can tell whether it may go.
 TEST_F(FolderStoreTest, AnErrorAfterTheLinkLeavesTheBlobToTheSweep) {
   open();
@@ -159,12 +193,15 @@ TEST_F(FolderStoreTest, AnErrorAfterTheLinkLeavesTheBlobToTheSweep) {
 }
 
 TEST_F(FolderStoreTest, OneThatFailsLeavesTheOthersOfItsGroupBe) {
-  for (const Call call : {Call::kRename, Call::kSync, Call::kLink}) {
+  for (const auto& [call, is_held] :
+       {std::pair(Call::kRename, false), std::pair(Call::kSync, false), std::pair(Call::kLink, false),
+        std::pair(Call::kCreate, true), std::pair(Call::kWriteAt, true), std::pair(Call::kSync, true),
+        std::pair(Call::kLink, true)}) {
     open();
     std::vector<std::unique_ptr<SpoolFile>> files;
     std::vector<Publication> publications;
     for (const std::string content : {"one", "two", "three"}) {
-      files.push_back(receive(content));
+      files.push_back(is_held ? hold(content) : receive(content));
       publications.push_back({files.back().get(), sha256(content)});
     }
     Publication* const group[] = {&publications[0], &publications[1], &publications[2]};
@@ -255,34 +292,39 @@ class PowerLoss : public ::testing::Test {
   using Run = std::function<void(BlobStore&, Catalog&)>;
   using Survivors = FaultyFileSystem::Survivors;
 
-  static std::unique_ptr<SpoolFile> receive(BlobStore& store, std::string_view content) {
+  /// How the content comes to the store.
+  enum class Way { kReceived, kHeld, kByTurns };
+
+  std::unique_ptr<SpoolFile> receive(BlobStore& store, std::string_view content) {
+    const auto bytes = std::as_bytes(std::span(content));
+    const bool is_odd = ++received_ % 2 == 1;
+    if (way_ == Way::kHeld || (way_ == Way::kByTurns && is_odd)) return store.hold({bytes.begin(), bytes.end()});
     auto file = store.create_spool();
     if (!file) return nullptr;
     // In two parts, so that also half a file is seen.
-    const auto bytes = std::as_bytes(std::span(content));
     if (!store.write_at(**file, bytes.first(3), 0) || !store.write_at(**file, bytes.subspan(3), 3)) return nullptr;
     return std::move(*file);
   }
-  static std::unique_ptr<SpoolFile> publish(BlobStore& store, std::string_view content) {
+  std::unique_ptr<SpoolFile> publish(BlobStore& store, std::string_view content) {
     auto file = receive(store, content);
     if (!file || !store.publish(*file, sha256(content))) return nullptr;
     return file;
   }
-  static void keep(BlobStore& store, Catalog& catalog, std::string_view content) {
+  void keep(BlobStore& store, Catalog& catalog, std::string_view content) {
     const auto file = publish(store, content);
     if (!file) return;
     catalog.insert(sha256(content));
     store.settle(*file);
     store.tidy();
   }
-  static void keep_untidied(BlobStore& store, Catalog& catalog, std::string_view content) {
+  void keep_untidied(BlobStore& store, Catalog& catalog, std::string_view content) {
     const auto file = publish(store, content);
     if (!file) return;
     catalog.insert(sha256(content));
     store.settle(*file);
   }
   /// Publishes all together and commits those that went well.
-  static void keep_in_one_transaction(BlobStore& store, Catalog& catalog, const std::vector<std::string>& contents) {
+  void keep_in_one_transaction(BlobStore& store, Catalog& catalog, const std::vector<std::string>& contents) {
     std::vector<std::unique_ptr<SpoolFile>> files;
     std::vector<Publication> publications;
     for (const std::string& content : contents) {
@@ -332,6 +374,7 @@ class PowerLoss : public ::testing::Test {
       remove_all_blobs(fs, directory.path());
       Catalog catalog;
       const std::size_t before = fs.changes();
+      received_ = 0;
       fs.cut_power_after(steps);
       run(*store, catalog);
       reached_the_end = fs.changes() - before <= steps;
@@ -359,6 +402,13 @@ class PowerLoss : public ::testing::Test {
   }
 
   void lose_power_in_many_ways(const Run& run) {
+    for (const Way way : {Way::kReceived, Way::kHeld, Way::kByTurns}) {
+      way_ = way;
+      SCOPED_TRACE("way " + std::to_string(static_cast<int>(way)));
+      lose_power_this_way(run);
+    }
+  }
+  void lose_power_this_way(const Run& run) {
     lose_power_at_every_step(run, [](std::size_t) { return std::size_t{0}; }, "nothing unsynced survives");
     lose_power_at_every_step(run, [](std::size_t pending) { return pending; }, "everything survives (kill -9)");
     for (unsigned seed = 0; seed < 10 && !HasFailure(); ++seed) {
@@ -370,29 +420,31 @@ class PowerLoss : public ::testing::Test {
 
   PosixFileSystem real_;
   SystemRandom random_;
+  Way way_ = Way::kReceived;
+  std::size_t received_ = 0;
 };
 
 TEST_F(PowerLoss, AnUploadThatWasCommittedIsThereAndNothingElseIs) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) { keep(store, catalog, "content"); });
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) { keep(store, catalog, "content"); });
 }
 
 TEST_F(PowerLoss, AnUploadThatTheCatalogDidNotTakeGoes) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog&) { publish(store, "content"); });
+  lose_power_in_many_ways([this](BlobStore& store, Catalog&) { publish(store, "content"); });
 }
 
 TEST_F(PowerLoss, AnUploadThatBreaksOffGoes) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog&) { receive(store, "content"); });
+  lose_power_in_many_ways([this](BlobStore& store, Catalog&) { receive(store, "content"); });
 }
 
 TEST_F(PowerLoss, TheSecondOfTwoEqualUploadsIsTaken) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     const auto refused = publish(store, "content");
     keep(store, catalog, "content");
   });
 }
 
 TEST_F(PowerLoss, TheFirstOfTwoEqualUploadsIsTaken) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     const auto first = receive(store, "content");
     const auto refused = receive(store, "content");
     if (!first || !store.publish(*first, sha256("content"))) return;
@@ -403,7 +455,7 @@ TEST_F(PowerLoss, TheFirstOfTwoEqualUploadsIsTaken) {
 }
 
 TEST_F(PowerLoss, AnOlderUploadOfEqualContentStays) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     keep(store, catalog, "content");
     publish(store, "content");
     keep(store, catalog, "other");
@@ -416,7 +468,7 @@ TEST_F(PowerLoss, ALargeUploadThatWasCommittedIsThere) {
 }
 
 TEST_F(PowerLoss, WhatWasNeverTidiedIsThere) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     keep_untidied(store, catalog, "content");
     keep_untidied(store, catalog, "other");
     keep_untidied(store, catalog, "content");
@@ -424,14 +476,14 @@ TEST_F(PowerLoss, WhatWasNeverTidiedIsThere) {
 }
 
 TEST_F(PowerLoss, EqualContentUnderWayDoesNotHarmWhatWasNeverTidied) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     keep_untidied(store, catalog, "content");
     publish(store, "content");
   });
 }
 
 TEST_F(PowerLoss, DiscardingEqualContentDoesNotHarmWhatWasNeverTidied) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     const auto discarded = publish(store, "content");
     keep_untidied(store, catalog, "content");
     if (!discarded) return;
@@ -441,14 +493,14 @@ TEST_F(PowerLoss, DiscardingEqualContentDoesNotHarmWhatWasNeverTidied) {
 }
 
 TEST_F(PowerLoss, OfAGroupIsThereWhatWasCommittedAndNothingElse) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     keep_in_one_transaction(store, catalog, {"one", "two", "same", "same"});
     store.tidy();
   });
 }
 
 TEST_F(PowerLoss, TheNextGroupDoesNotHarmTheOneBeforeIt) {
-  lose_power_in_many_ways([](BlobStore& store, Catalog& catalog) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     keep_in_one_transaction(store, catalog, {"one", "same"});
     keep_in_one_transaction(store, catalog, {"two", "same"});
     store.tidy();

@@ -13,12 +13,18 @@ namespace {
 
 using Call = FaultyFileSystem::Call;
 
+enum class Way {
+  kInPieces,
+  kLarge,  // so that it is published by itself, not in a group
+  kHeld,   // of declared length, and in one piece
+};
+
 struct Fault {
   std::string step;
   Call call;
-  std::size_t nth;        // of these calls in one upload that is written in two pieces
-  bool leaves_its_mark;   // the content may have been published: only the sweep at the next start can tell
-  bool is_large = false;  // so that it is published by itself, not in a group
+  std::size_t nth;       // of these calls in one upload
+  bool leaves_its_mark;  // the content may have been published: only the sweep at the next start can tell
+  Way way = Way::kInPieces;
 };
 
 const std::vector<Fault> kFaults = {
@@ -29,19 +35,32 @@ const std::vector<Fault> kFaults = {
     {"syncing the file", Call::kSync, 1, false},
     {"syncing the mark", Call::kSyncDirectory, 1, false},
     {"publishing", Call::kLink, 1, false},
-    {"syncing a large file", Call::kSync, 1, false, true},
-    {"syncing the mark of a large file", Call::kSyncDirectory, 1, false, true},
-    {"publishing a large file", Call::kLink, 1, false, true},
-    {"syncing a large file that is published", Call::kSyncDirectory, 2, true, true},
+    {"syncing a large file", Call::kSync, 1, false, Way::kLarge},
+    {"syncing the mark of a large file", Call::kSyncDirectory, 1, false, Way::kLarge},
+    {"publishing a large file", Call::kLink, 1, false, Way::kLarge},
+    {"syncing a large file that is published", Call::kSyncDirectory, 2, true, Way::kLarge},
+    {"creating a held file", Call::kCreate, 1, false, Way::kHeld},
+    {"writing a held file", Call::kWriteAt, 1, false, Way::kHeld},
+    {"syncing a held file", Call::kSync, 1, false, Way::kHeld},
+    {"syncing the mark of a held file", Call::kSyncDirectory, 1, false, Way::kHeld},
+    {"publishing a held file", Call::kLink, 1, false, Way::kHeld},
 };
 
 class DiskFaultTest : public RepositoryTest, public ::testing::WithParamInterface<Fault> {
  protected:
   static constexpr std::string_view kLastPiece = "the last piece";
 
-  Result<> upload_in_pieces(const Mxc& mxc) {
-    auto upload = begin(mxc);
+  static bool is_held() { return GetParam().way == Way::kHeld; }
+  Result<UploadPtr> begin_upload(const Mxc& mxc) {
+    return begin(mxc, kAlice, is_held() ? UploadOptions{.content_length = content_.size()} : UploadOptions{});
+  }
+  Result<> upload(const Mxc& mxc) {
+    auto upload = begin_upload(mxc);
     if (!upload) return Failure(upload.error());
+    if (is_held()) {
+      if (Result<> written = write(*upload, content_); !written) return written;
+      return seal(*upload);
+    }
     for (const std::string_view piece : {std::string_view(first_piece_), kLastPiece}) {
       if (Result<> written = write(*upload, piece); !written) return written;
     }
@@ -49,7 +68,7 @@ class DiskFaultTest : public RepositoryTest, public ::testing::WithParamInterfac
   }
   Result<> upload_on_failing_disk(const Mxc& mxc, int error_number) {
     disk_.fail_call(GetParam().call, GetParam().nth, error_number);
-    return upload_in_pieces(mxc);
+    return upload(mxc);
   }
   /// As at the next start.
   void restart() {
@@ -58,7 +77,7 @@ class DiskFaultTest : public RepositoryTest, public ::testing::WithParamInterfac
     ASSERT_TRUE(blobs_->sweep([this](const Sha256Digest& digest) { return catalog_.refers_to(digest); }));
   }
 
-  const std::string first_piece_ = "the first piece, " + std::string(GetParam().is_large ? 300'000 : 0, 'x');
+  const std::string first_piece_ = "the first piece, " + std::string(GetParam().way == Way::kLarge ? 300'000 : 0, 'x');
   const std::string content_ = first_piece_ + std::string(kLastPiece);
 };
 
@@ -70,7 +89,7 @@ TEST_P(DiskFaultTest, OfFullDiskIs507AndTheIdIsFree) {
   EXPECT_EQ(look(mxc).errcode(), "M_NOT_YET_UPLOADED");
   EXPECT_EQ(repository().running_uploads(), 0u);
 
-  ASSERT_TRUE(upload_in_pieces(mxc)) << "the disk works again";
+  ASSERT_TRUE(upload(mxc)) << "the disk works again";
   EXPECT_EQ(look(mxc).content, content_);
 }
 
@@ -88,7 +107,7 @@ TEST_P(DiskFaultTest, OfBrokenDiskIs500) {
   const Result<> failed = upload_on_failing_disk(mxc, EIO);
   ASSERT_FALSE(failed);
   EXPECT_EQ(failed.error().http_status, 500);
-  ASSERT_TRUE(upload_in_pieces(mxc));
+  ASSERT_TRUE(upload(mxc));
 }
 
 TEST_P(DiskFaultTest, LetsThoseWhoWaitGoOn) {
@@ -98,15 +117,24 @@ TEST_P(DiskFaultTest, LetsThoseWhoWaitGoOn) {
   ASSERT_FALSE(upload_on_failing_disk(mxc, ENOSPC));
   reader->await_asleep();
   EXPECT_EQ(repository().stalled_downloads(), 1u);
-  ASSERT_TRUE(upload_in_pieces(mxc));
+  ASSERT_TRUE(upload(mxc));
   EXPECT_EQ(reader->outcome().content, content_);
 }
 
 TEST_P(DiskFaultTest, NeverShowsALiveReaderAWhole) {
   const Mxc mxc = reserve();
   disk_.fail_call(GetParam().call, GetParam().nth, ENOSPC);
-  auto upload = begin(mxc);
+  auto upload = begin_upload(mxc);
   if (!upload) return;
+  if (is_held()) {
+    auto reader = stall_download(mxc);
+    ASSERT_TRUE(write(*upload, content_));
+    EXPECT_FALSE(seal(*upload));
+    upload->reset();
+    repository().stop_waiting();
+    EXPECT_EQ(reader->outcome().errcode(), "M_NOT_YET_UPLOADED");
+    return;
+  }
   if (!write(*upload, first_piece_)) return;
   auto reader = start_download(mxc);
   reader->await_opened();
@@ -121,7 +149,7 @@ TEST_P(DiskFaultTest, NeverShowsALiveReaderAWhole) {
 // Another upload of the same content comes between: what it has published and committed must survive the failure.
 TEST_P(DiskFaultTest, DoesNoHarmToEqualContent) {
   const Mxc stored = reserve();
-  ASSERT_TRUE(upload_in_pieces(stored));
+  ASSERT_TRUE(upload(stored));
   EXPECT_FALSE(upload_on_failing_disk(reserve(), ENOSPC));
   EXPECT_EQ(look(stored).content, content_);
   restart();
@@ -144,6 +172,18 @@ TEST_F(RepositoryTest, AcknowledgesAnUploadWhoseSpoolNameCannotBeRemoved) {
   EXPECT_EQ(spool().size(), 1u);
   EXPECT_EQ(blobs_->sweep([this](const Sha256Digest& digest) { return catalog_.refers_to(digest); }), 1u);
   EXPECT_EQ(look(mxc).content, "content");
+}
+
+TEST_F(RepositoryTest, RefusesTheFirstPieceOfAnUploadForWhichThereIsNoFile) {
+  const Mxc mxc = reserve();
+  auto upload = *begin(mxc, kAlice, {.content_length = 7});
+  disk_.fail_call(Call::kCreate, 1, ENOSPC);
+  const Result<> refused = write(upload, "con");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().http_status, 507);
+  upload.reset();
+  EXPECT_EQ(look(mxc).errcode(), "M_NOT_YET_UPLOADED");
+  EXPECT_TRUE(fill(mxc, "content"));
 }
 
 TEST_F(RepositoryTest, IsShortOfDescriptorsForAMomentOnly) {
@@ -188,7 +228,8 @@ TEST_F(CatalogFaultTest, WhenStoringBreaksTheTransferAndFreesTheId) {
 TEST_F(CatalogFaultTest, WhenStoringHoldsTheLastByteBack) {
   const Mxc mxc = reserve();
   auto upload = *begin(mxc, kAlice, {.content_length = 7});
-  ASSERT_TRUE(write(upload, "content"));
+  ASSERT_TRUE(write(upload, "con"));
+  ASSERT_TRUE(write(upload, "tent"));
   auto reader = start_download(mxc);
   reader->await_opened();
   catalog_.fail_store(error_);

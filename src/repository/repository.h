@@ -79,7 +79,7 @@ class Repository {
   struct Limits {
     config::Config::Uploads uploads;
     config::Config::Downloads downloads;
-    std::size_t max_running_uploads = 1024;  // each has a file open; 503 beyond
+    std::size_t max_running_uploads = 1024;  // each has a file open, or Upload::kMaxHeldBytes in memory; 503 beyond
     std::size_t max_cached_files = 512;      // of hot media, kept open
   };
 

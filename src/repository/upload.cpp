@@ -25,7 +25,7 @@ Upload::Upload(Repository& repository, catalog::StoredMedia media, WallTime expi
       spool_(std::move(spool)),
       transfer_(std::make_shared<transfer::Transfer>(
           transfer::Description{media_.content_type, media_.filename, content_length, media_.attempt},
-          spool_->descriptor())) {
+          spool_ ? spool_->descriptor() : nullptr)) {
   ++repository_.running_uploads_;
 }
 
@@ -46,6 +46,15 @@ Result<> Upload::write(std::span<const std::byte> data) {
   if (data.size() > limit - media_.size) {
     return fail::too_large(fmt::format("Cannot upload files larger than {}", describe_byte_size(limit)));
   }
+  if (!spool_) {
+    if (may_hold(media_.size + data.size())) {
+      held_.insert(held_.end(), data.begin(), data.end());
+      media_.size += data.size();
+      hasher_.update(data);
+      return {};
+    }
+    if (Result<> spooled = spool_what_is_held(); !spooled) return spooled;
+  }
   if (Result<> written = repository_.blobs_.write_at(*spool_, data, media_.size); !written) return written;
   media_.size += data.size();
   // Readers first: they have the bytes while we still hash them.
@@ -59,6 +68,24 @@ Result<> Upload::write(std::span<const std::byte> data) {
   return {};
 }
 
+bool Upload::may_hold(std::uint64_t size) const {
+  const std::uint64_t declared = *transfer_->description().size;
+  return size == declared || (size < declared && !holds_id_);
+}
+
+// On the loop, as writing is; for small files only that come in pieces, to an id that may be read meanwhile.
+Result<> Upload::spool_what_is_held() {
+  Result<std::unique_ptr<blobs::SpoolFile>> spool = repository_.blobs_.create_spool();
+  if (!spool) return std::unexpected(spool.error());
+  if (!held_.empty()) {
+    if (Result<> written = repository_.blobs_.write_at(**spool, held_, 0); !written) return written;
+  }
+  spool_ = *std::move(spool);
+  held_ = {};
+  transfer_->set_file(spool_->descriptor());
+  return {};
+}
+
 Task<Result<>> Upload::publish() {
   if (media_.size > Repository::kMaxGroupedBytes) {
     co_return co_await repository_.disk_pool_.run(
@@ -69,10 +96,21 @@ Task<Result<>> Upload::publish() {
   co_return publication.outcome;
 }
 
+// All who wait for it come when it is announced, and find it without asking the catalog.
+Task<> Upload::keep_at_hand(StoredCache::Moment moment) {
+  // Of the blob, not of the spool file: equal content may have been there, and the spool file's name goes.
+  auto file = co_await repository_.look_pool_.run([this] { return repository_.blobs_.open(media_.sha256); });
+  if (!file || file_size(**file) != media_.size) co_return;
+  repository_.stored_cache_.keep(std::make_shared<const StoredFile>(media_, *std::move(file)), moment);
+}
+
 Task<Result<>> Upload::seal() {
   media_.sha256 = hasher_.finish();
+  const bool was_held = !spool_;
+  if (was_held) spool_ = repository_.blobs_.hold(std::move(held_));
   Result<> published = co_await publish();
   if (!published) co_return published;
+  const StoredCache::Moment moment = repository_.stored_cache_.now(media_.mxc);
   Result<> stored = co_await repository_.commits_.run([this] {
     media_.stored_at = repository_.clock_.now();
     return repository_.catalog_.store(media_);
@@ -88,10 +126,13 @@ Task<Result<>> Upload::seal() {
     }
     co_return stored;
   }
-  transfer_->finish_whole();
+  // What was held has no file to follow: everybody finds it stored.
+  if (!was_held) transfer_->finish_whole();
+  if (repository_.waiting_room_.waiting() > 0) co_await keep_at_hand(moment);
   if (std::exchange(holds_id_, false)) repository_.transfers_.end(media_.mxc);
   repository_.waiting_room_.announce(media_.mxc);
   repository_.blobs_.settle(*spool_);
+  if (was_held) spool_.reset();  // nothing of it is left to remove or to close
   repository_.tidier_.note();
   co_return Result<>();
 }

@@ -7,12 +7,14 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/mxc.h"
 #include "base/sha256.h"
 #include "blobs/blob_store.h"
 #include "catalog/catalog.h"
+#include "repository/stored_cache.h"
 #include "runtime/task.h"
 #include "transfer/transfer.h"
 
@@ -31,8 +33,18 @@ struct UploadRequest {
 /// One attempt to fill a media id. Bytes are written, shown to followers and hashed as they come. Destroying it
 /// unsealed breaks it off: followers see a broken transfer, the id is free for another attempt, no file stays. Lives on
 /// one loop.
+///
+/// A small one is held in memory until it is sealed, when nobody can read it before: because nobody knows its id yet,
+/// or because it has come at once.
 class Upload {
  public:
+  /// The most that is held; with `Limits::max_running_uploads`, 64 MiB in all.
+  static constexpr std::uint64_t kMaxHeldBytes = 64 * 1024;
+  /// The most that is held for an id that is known: what can come in one read with the request's head. A larger one
+  /// comes in pieces and needs a file at once, which is better made before.
+  static constexpr std::uint64_t kMaxHeldAtOnceBytes = 16 * 1024;
+
+  /// `spool` is null for one that may be held, whose length is declared.
   Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at,
          std::optional<std::uint64_t> content_length, std::unique_ptr<blobs::SpoolFile> spool);
   ~Upload();
@@ -51,12 +63,16 @@ class Upload {
   friend class Repository;
 
   bool take_id();
+  bool may_hold(std::uint64_t size) const;
+  Result<> spool_what_is_held();
   Task<Result<>> publish();
+  Task<> keep_at_hand(StoredCache::Moment moment);
 
   Repository& repository_;
   catalog::StoredMedia media_;
-  const WallTime expires_at_;  // of the reservation that it fills
-  std::unique_ptr<blobs::SpoolFile> spool_;
+  const WallTime expires_at_;                // of the reservation that it fills
+  std::unique_ptr<blobs::SpoolFile> spool_;  // null while it is held
+  std::vector<std::byte> held_;
   const std::shared_ptr<transfer::Transfer> transfer_;
   Sha256Hasher hasher_;
   std::uint64_t begun_to_sync_ = 0;  // the bytes that the disk was told to write

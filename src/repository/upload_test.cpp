@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdint>
 #include <future>
 #include <string>
 #include <thread>
@@ -94,6 +96,107 @@ TEST_F(UploadTest, OfEqualContentIsKeptOnce) {
   EXPECT_EQ(count_blobs(), 2u);
   close();
   EXPECT_EQ(spool(), std::vector<std::string>{});
+}
+
+// ---- small ones, held in memory ----
+
+TEST_F(UploadTest, ThatIsSmallAndComesAtOnceHasNoFileBeforeItIsSealed) {
+  const Mxc mxc = reserve();
+  auto upload = *begin(mxc, kAlice, {.content_length = 7});
+  auto reader = stall_download(mxc);
+  ASSERT_TRUE(write(upload, "content"));
+  EXPECT_EQ(spool(), std::vector<std::string>{});
+  ASSERT_TRUE(seal(upload));
+  const Outcome outcome = reader->outcome();
+  EXPECT_EQ(outcome.content, "content");
+  EXPECT_TRUE(outcome.is_whole);
+  EXPECT_FALSE(outcome.was_live);
+  EXPECT_EQ(outcome.attempt, look(mxc).attempt);
+  upload.reset();
+  close();
+  EXPECT_EQ(spool(), std::vector<std::string>{});
+  EXPECT_EQ(count_blobs(), 1u);
+}
+
+TEST_F(UploadTest, ThatIsSmallAndComesInPiecesIsReadableAtOnce) {
+  const Mxc mxc = reserve();
+  auto upload = *begin(mxc, kAlice, {.content_length = 7});
+  auto reader = stall_download(mxc);
+  ASSERT_TRUE(write(upload, "con"));
+  reader->await_opened();
+  EXPECT_EQ(spool().size(), 1u);
+  ASSERT_TRUE(write(upload, "tent"));
+  ASSERT_TRUE(seal(upload));
+  const Outcome outcome = reader->outcome();
+  EXPECT_TRUE(outcome.was_live);
+  EXPECT_TRUE(outcome.is_whole);
+  EXPECT_EQ(outcome.content, "content");
+  EXPECT_EQ(look(mxc).content, "content");
+}
+
+TEST_F(UploadTest, ThatIsSmallAndWhoseIdNobodyKnowsIsHeldHoweverItComes) {
+  auto upload = *begin({.server_name = "example.org", .content_length = 7});
+  for (const std::string_view piece : {"c", "onten", "t"}) ASSERT_TRUE(write(upload, piece));
+  EXPECT_EQ(spool(), std::vector<std::string>{});
+  ASSERT_TRUE(seal(upload));
+  EXPECT_EQ(look(upload->mxc()).content, "content");
+}
+
+TEST_F(UploadTest, ThatIsHeldAndBreaksOffLeavesNothing) {
+  const Mxc mxc = reserve();
+  auto upload = *begin(mxc, kAlice, {.content_length = 7});
+  ASSERT_TRUE(write(upload, "content"));
+  upload.reset();
+  EXPECT_EQ(look(mxc).errcode(), "M_NOT_YET_UPLOADED");
+  EXPECT_EQ(repository().running_uploads(), 0u);
+  close();
+  EXPECT_EQ(spool(), std::vector<std::string>{});
+  EXPECT_EQ(count_blobs(), 0u);
+}
+
+TEST_F(UploadTest, IsHeldUpToALimit) {
+  for (const bool is_new : {true, false}) {
+    for (const std::uint64_t more : {0u, 1u}) {
+      const std::uint64_t limit = is_new ? Upload::kMaxHeldBytes : Upload::kMaxHeldAtOnceBytes;
+      const std::string content(limit + more, is_new ? 'x' : 'y');
+      const std::string media_id = is_new ? "" : reserve().media_id();
+      auto upload = *begin({.server_name = "example.org", .media_id = media_id, .content_length = content.size()});
+      EXPECT_EQ(spool().size(), more);
+      ASSERT_TRUE(write(upload, content));
+      ASSERT_TRUE(seal(upload));
+      EXPECT_EQ(look(upload->mxc()).content, content);
+      upload.reset();
+      close();
+    }
+  }
+}
+
+TEST_F(UploadTest, WithMoreThanItDeclaredIsNotHeld) {
+  auto upload = *begin({.server_name = "example.org", .content_length = 7});
+  ASSERT_TRUE(write(upload, "cont"));
+  ASSERT_TRUE(write(upload, "ent and more"));
+  EXPECT_EQ(spool().size(), 1u);
+  ASSERT_TRUE(seal(upload));
+  EXPECT_EQ(look(upload->mxc()).content, "content and more");
+}
+
+// A crowd that has waited for it would ask the catalog as often.
+TEST_F(UploadTest, ForWhichSomebodyWaitsIsAtHandWhenItIsAnnounced) {
+  for (const std::uint64_t more : {0u, 1u}) {
+    const std::string content(Upload::kMaxHeldAtOnceBytes + more, 'x');
+    const Mxc mxc = reserve();
+    auto upload = *begin(mxc, kAlice, {.content_length = content.size()});
+    auto reader = stall_download(mxc);
+    std::atomic<int> lookups = 0;
+    catalog_.set_find_hooks({.after = [&](int) { ++lookups; }});
+    ASSERT_TRUE(write(upload, content));
+    ASSERT_TRUE(seal(upload));
+    const Outcome outcome = reader->outcome();
+    catalog_.clear_find_hooks();
+    EXPECT_EQ(outcome.content, content);
+    EXPECT_FALSE(outcome.was_live);
+    EXPECT_EQ(lookups, 0);
+  }
 }
 
 // ---- refusals before the body ----

@@ -41,19 +41,25 @@ struct Progress {
 ///
 /// The last byte of a transfer of declared size becomes readable only when it is whole: a reader that has counted all
 /// the bytes it was promised must be able to rely on them, and until the writer's file is sealed they may yet be lost.
+/// If all of it comes at once, nothing is readable before: all but the last byte a moment earlier helps nobody, and
+/// would wake everybody twice.
 class Transfer {
  public:
+  /// Without a file, nothing is readable until `set_file`.
   Transfer(Description description, std::shared_ptr<const FileDescriptor> file);
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
   // From any thread.
   const Description& description() const { return description_; }
+  /// Once it has begun.
   const std::shared_ptr<const FileDescriptor>& file() const { return file_; }
   Progress progress() const;
 
   // For the writer, from one thread at a time. Whichever is called, followers are woken on their own loops.
 
+  /// At most once, before `advance` and `finish_whole`, for one that was made without.
+  void set_file(std::shared_ptr<const FileDescriptor> file);
   /// The file now holds `size` bytes. True when this made the first byte readable.
   bool advance(std::uint64_t size);
   void finish_whole();
@@ -75,11 +81,10 @@ class Transfer {
   }
 
   void end(State state);
-  std::uint64_t readable(std::uint64_t size, State state) const;
   void wake();
 
   const Description description_;
-  const std::shared_ptr<const FileDescriptor> file_;
+  std::shared_ptr<const FileDescriptor> file_;  // written before progress_ says that it has begun, and never after
   // Written by the writer only.
   std::uint64_t size_ = 0;
   std::atomic<std::uint64_t> progress_{0};

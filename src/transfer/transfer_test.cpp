@@ -66,8 +66,37 @@ TEST(Transfer, OfDeclaredSizeHoldsTheLastByteBackUntilItIsWhole) {
   EXPECT_EQ(transfer->progress().readable, 10u);
 }
 
+TEST(Transfer, MayGetItsFileLate) {
+  Transfer transfer({"text/plain", "", std::nullopt, 1}, nullptr);
+  EXPECT_FALSE(transfer.progress().has_begun());
+  const auto file = std::make_shared<const FileDescriptor>();
+  transfer.set_file(file);
+  EXPECT_FALSE(transfer.progress().has_begun());
+  EXPECT_TRUE(transfer.advance(1));
+  EXPECT_EQ(transfer.file(), file);
+}
+
+TEST(Transfer, WithoutAFileBreaksOffWithoutHavingBegun) {
+  Transfer transfer({"text/plain", "", std::nullopt, 1}, nullptr);
+  transfer.break_off();
+  EXPECT_FALSE(transfer.progress().has_begun());
+}
+
+TEST(Transfer, OfDeclaredSizeThatComesAtOnceIsReadableWhenItIsWhole) {
+  const auto transfer = make_transfer(10);
+  EXPECT_FALSE(transfer->advance(10));
+  EXPECT_FALSE(transfer->progress().has_begun());
+  transfer->finish_whole();
+  EXPECT_EQ(transfer->progress().readable, 10u);
+  const auto broken = make_transfer(10);
+  broken->advance(10);
+  broken->break_off();
+  EXPECT_FALSE(broken->progress().has_begun());
+}
+
 TEST(Transfer, OfDeclaredSizeNeverShowsTheLastByteWhenItBreaks) {
   const auto transfer = make_transfer(10);
+  transfer->advance(1);
   transfer->advance(10);
   transfer->break_off();
   EXPECT_EQ(transfer->progress().readable, 9u);
@@ -174,6 +203,7 @@ TEST(Follower, LastAskingReplacesTheOneBefore) { run_on_loop(replace_what_was_as
 
 Task<> wake_for_the_last_byte() {
   const auto transfer = make_transfer(10);
+  transfer->advance(1);
   const auto signal = signal_here();
   Follower follower(transfer, signal);
   follower.wake_beyond(9);
@@ -265,12 +295,14 @@ struct Model {
   };
   std::optional<std::uint64_t> declared;
   std::uint64_t size = 0;
+  bool came_at_once = true;
   State state = State::kRunning;
   std::vector<Reader> readers;
 
   std::uint64_t readable() const {
     const bool holds_back = declared && state != State::kWhole && size == *declared && size > 0;
-    return holds_back ? size - 1 : size;
+    if (!holds_back) return size;
+    return came_at_once ? 0 : size - 1;
   }
   void wake() {
     for (Reader& reader : readers) {
@@ -297,6 +329,7 @@ Task<> act_by_chance(unsigned seed) {
       model.readers.emplace_back();
     } else if (kind < 40 && model.state == State::kRunning) {
       const bool had_begun = model.readable() > 0;
+      if (model.size > 0 && model.size < most) model.came_at_once = false;
       model.size = std::min(most, model.size + below(20));
       EXPECT_EQ(transfer->advance(model.size), !had_begun && model.readable() > 0);
       model.wake();
