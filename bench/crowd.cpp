@@ -228,7 +228,7 @@ class MemoryCatalog final : public catalog::Catalog {
   }
   Result<bool> refers_to(const Sha256Digest&) override { return true; }
   Result<std::size_t> reap(WallTime, std::size_t) override { return 0; }
-  Result<> together(const std::function<void()>& work) override {
+  Result<> in_one_transaction(const std::function<void()>& work) override {
     work();
     return {};
   }
@@ -251,6 +251,11 @@ class OneFile final : public blobs::BlobStore {
     const ssize_t written = ::pwrite(file_->get(), data.data(), data.size(), static_cast<off_t>(offset));
     if (written != static_cast<ssize_t>(data.size())) fail_with_errno("pwrite");
     return {};
+  }
+  std::unique_ptr<blobs::SpoolFile> hold(std::vector<std::byte> content) override {
+    auto spool = std::make_unique<Spool>(file_);
+    (void)write_at(*spool, content, 0);
+    return spool;
   }
   void begin_sync(const FileDescriptor&) override {}
   void publish(std::span<blobs::Publication* const>) override {}

@@ -63,7 +63,8 @@ struct Mark {
   Sha256Digest sha256;
 };
 
-/// The contents that are published and of which the catalog has yet to hear, with the number of their uploads.
+/// The contents that are published and not tidied, with the number of their uploads: of some of them the catalog has
+/// yet to hear.
 class OnTheirWay {
  public:
   void add(const Sha256Digest& sha256) {
@@ -153,10 +154,11 @@ class FolderSpoolFile final : public SpoolFile {
     (void)fs_.remove(path());  // what stays is swept later
   }
 
-  /// The name is somebody else's to remove from now on.
-  std::string release_name() {
+  /// The name is somebody else's to remove from now on, and the content to take off its way.
+  Mark release() {
     has_name_ = false;
-    return path();
+    on_its_way_.reset();
+    return {path(), sha256()};
   }
 
  private:
@@ -283,11 +285,9 @@ class FolderStore final : public BlobStore {
   void settle(SpoolFile& file) override {
     auto& settled = static_cast<FolderSpoolFile&>(file);
     assert(settled.is_marked());
-    {
-      const std::lock_guard lock(settled_mutex_);
-      settled_.push_back({settled.release_name(), settled.sha256()});
-    }
-    settled.arrive();
+    // Not taken off its way here: for that it might have to wait for a discard, which reads and syncs.
+    const std::lock_guard lock(settled_mutex_);
+    settled_.push_back(settled.release());
   }
 
   void tidy() override {
@@ -302,6 +302,7 @@ class FolderStore final : public BlobStore {
     for (auto& [folder, outcome] : synced) outcome = fs_.sync_directory(folder);
     for (const Mark& mark : settled) {
       if (synced.at(blob_folder(mark.sha256))) (void)fs_.remove(mark.path);
+      on_their_way_.remove(mark.sha256);
     }
   }
 
