@@ -21,7 +21,7 @@ MAY_USE = {
     "auth": {"outbound", "config", "runtime", "base"},
     "repository": {"transfer", "catalog", "blobs", "auth", "config", "runtime", "base"},
     "http": {"runtime", "base"},
-    "telemetry": {"http", "config", "base"},
+    "telemetry": {"http", "runtime", "config", "base"},
     "demo": {"http", "base"},
     "api": {"repository", "auth", "demo", "http", "transfer", "config", "runtime", "base"},
     "cli": {"api", "auth", "base", "blobs", "catalog", "config", "demo", "http", "outbound", "repository", "runtime",
