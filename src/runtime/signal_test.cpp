@@ -183,6 +183,18 @@ Task<void> wait_for_deadline() {
 
 TEST(Deadline, RaisesWhenItsTimeHasCome) { run_on_loop(wait_for_deadline()); }
 
+Task<void> arm_later_than_before() {
+  const auto signal = signal_here();
+  Deadline deadline(signal);
+  deadline.arm(now() + milliseconds(5));
+  const SteadyTime at = now() + milliseconds(40);
+  deadline.arm(at);
+  EXPECT_TRUE((co_await signal->wait()).has(Wake::kDeadline));
+  EXPECT_GE(now(), at);
+}
+
+TEST(Deadline, ArmedLaterThanBeforeRaisesAtTheLaterTime) { run_on_loop(arm_later_than_before()); }
+
 Task<void> arm_again() {
   const auto signal = signal_here();
   Deadline deadline(signal);
