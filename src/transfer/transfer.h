@@ -71,7 +71,8 @@ class Transfer {
   using Hook = boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
 
   // Progress in one word, so that a follower that is busy sending looks without a lock. With a thousand of them that
-  // brought nothing measurable, but there is less to reason about: the state in the two highest bits, what is readable in the others.
+  // brought nothing measurable, but there is less to reason about: the state in the two highest bits, what is readable
+  // in the others.
   static constexpr unsigned kReadableBits = 62;
   static std::uint64_t pack(Progress progress) {
     return static_cast<std::uint64_t>(progress.state) << kReadableBits | progress.readable;
