@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blobs/folder_store.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,7 +24,7 @@ constexpr std::size_t kIdLength = 22;   // of kIdBytes in base64url
 constexpr std::size_t kHexLength = 64;  // of a SHA-256
 // A larger blob's name is synced in publish, a smaller one's later: after a crash a sweep may have to read it to
 // compare its digest, and at most some thousands of them, so less than a second's work.
-constexpr std::int64_t kMaxRestoredBytes = 256 * 1024;
+constexpr std::uint64_t kMaxRestoredBytes = 256 * 1024;
 
 bool is_id(std::string_view text) {
   return text.size() == kIdLength && std::ranges::all_of(text, [](char c) {
@@ -373,7 +372,7 @@ class FolderStore final : public BlobStore {
 
   /// Gives the content of a synced and marked file its name.
   SystemResult<> put_in_place(FolderSpoolFile& file, const Sha256Digest& sha256) {
-    const std::int64_t size = size_of(*file.file());
+    const std::optional<std::uint64_t> size = file_size(*file.file());
     if (auto linked = fs_.link(file.path(), blob_path(sha256)); linked) {
       file.keep_mark();
     } else if (linked.error() != std::errc::file_exists) {
@@ -416,16 +415,11 @@ class FolderStore final : public BlobStore {
     }
   }
 
-  static std::int64_t size_of(const FileDescriptor& file) {
-    struct stat status{};
-    return ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) ? status.st_size : -1;
-  }
-
   // A repaired file system or a partial backup may have left less than was stored; its digest would say so for certain,
   // but reading every duplicate is too dear.
-  bool is_sound(const std::string& path, std::int64_t size) const {
+  bool is_sound(const std::string& path, std::optional<std::uint64_t> size) const {
     const SystemResult<FileDescriptor> file = fs_.open_read(path);
-    return file && size_of(*file) == size;
+    return file && file_size(*file) == size;
   }
 
   // The blob must be gone for good before its mark goes.
