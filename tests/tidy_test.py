@@ -19,13 +19,14 @@ MAY_USE = {
     "blobs": {"base"},
     "outbound": {"runtime", "base"},
     "auth": {"outbound", "config", "runtime", "base"},
-    "repository": {"transfer", "catalog", "blobs", "auth", "config", "runtime", "base"},
+    "thumbnails": {"runtime", "base"},
+    "repository": {"thumbnails", "transfer", "catalog", "blobs", "auth", "config", "runtime", "base"},
     "http": {"runtime", "base"},
     "telemetry": {"http", "runtime", "config", "base"},
     "demo": {"http", "base"},
     "api": {"repository", "auth", "demo", "http", "transfer", "config", "runtime", "base"},
     "cli": {"api", "auth", "base", "blobs", "catalog", "config", "demo", "http", "outbound", "repository", "runtime",
-            "telemetry", "transfer"},
+            "telemetry", "thumbnails", "transfer"},
 }
 
 # Where the headers of a library may be included; the first pattern that fits an include decides. What fits none may be
