@@ -24,7 +24,7 @@ MAY_USE = {
     "http": {"runtime", "base"},
     "telemetry": {"http", "runtime", "config", "base"},
     "demo": {"http", "base"},
-    "api": {"repository", "auth", "demo", "http", "transfer", "config", "runtime", "base"},
+    "api": {"repository", "thumbnails", "auth", "demo", "http", "transfer", "config", "runtime", "base"},
     "cli": {"api", "auth", "base", "blobs", "catalog", "config", "demo", "http", "outbound", "repository", "runtime",
             "telemetry", "thumbnails", "transfer"},
 }

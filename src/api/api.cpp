@@ -21,6 +21,9 @@ Api::Api(std::vector<Site> sites, repository::Repository& repository, const Cloc
   router_.add("GET HEAD", "/_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}",
               &Api::download_authenticated);
 
+  router_.add("GET HEAD", "/_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}", &Api::thumbnail_authenticated);
+  router_.add("GET HEAD", "/_matrix/media/{v}/thumbnail/{serverName}/{mediaId}", &Api::thumbnail);
+
   router_.add("POST", "/_matrix/media/v1/create", &Api::create);
   router_.add("POST", "/_matrix/media/r0/create", &Api::create_r0);
   router_.add("POST", "/_matrix/media/unstable/fi.mau.msc2246/create", &Api::create);

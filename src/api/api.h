@@ -56,14 +56,23 @@ class Api {
   // download.cpp
   Answer download(Call call);
   Answer download_authenticated(Call call);
-  Answer identify_and_serve(Call call, bool asks_who);
-  Answer serve_when_known(Call call);
+  using Serve = Answer (Api::*)(const Call& call, bool has_token);
+  Answer serve_public(Call call, Serve serve);
+  Answer identify_and_serve(Call call, bool asks_who, Serve serve);
+  Answer serve_when_known(Call call, Serve serve);
+  Result<repository::DownloadRequest> download_request(const Call& call, bool has_token);
   Answer serve(const Call& call, bool has_token);
   Answer open_and_serve(http::Exchange& exchange, repository::DownloadRequest request, std::string override_name);
   Answer serve_opened(http::Exchange& exchange, const Result<repository::Download>& opened,
                       const repository::DownloadRequest& request, std::string_view override_name);
   Answer serve_live(http::Exchange& exchange, repository::Download::Live transfer,
                     const repository::DownloadRequest& request, std::string_view override_name);
+  // thumbnail.cpp
+  Answer thumbnail(Call call);
+  Answer thumbnail_authenticated(Call call);
+  Answer serve_thumbnail(const Call& call, bool has_token);
+  Answer open_and_serve_thumbnail(http::Exchange& exchange, repository::DownloadRequest request,
+                                  thumbnails::Variant asked);
   // config.cpp
   Answer media_config(Call call);
   Answer health(Call call);

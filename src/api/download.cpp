@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "api/media_headers.h"
 #include "api/responses.h"
+#include "api/served_file.h"
 #include "api/wait_time.h"
 #include "base/text.h"
 #include "http/client_address.h"
@@ -52,110 +53,74 @@ class FollowedTransfer final : public http::GrowingFile {
   std::unique_ptr<transfer::Follower> follower_;
 };
 
-/// The request's conditions, laid on the representation that `etag` names.
-struct Conditions {
-  bool not_modified = false;
-  std::optional<http::ByteRange> range;
-
-  Conditions(const http::RequestHead& head, std::string_view etag) {
-    if (const auto field = head.field("If-None-Match")) not_modified = http::matches_any_etag(*field, etag);
-    if (head.is_head()) return;  // ranges are defined for GET only (RFC 9110, section 14.2)
-    const auto range_field = head.field("Range");
-    const auto if_range = head.field("If-Range");
-    if (range_field && (!if_range || http::matches_if_range(*if_range, etag))) {
-      range = http::parse_range(*range_field);
-    }
-  }
-};
-
-Error unsatisfiable() { return {416, "M_UNKNOWN", "The range lies outside the content"}; }
-
-http::Response range_not_satisfiable(std::uint64_t size) {
-  http::Response response = error_response(unsatisfiable());
-  response.with("Content-Range", http::unsatisfied_content_range(size));
-  return response;
-}
-
-/// Whether the range can be laid on the whole, and where. A suffix of nothing has no range to name: the whole is sent.
-struct Placement {
-  std::optional<http::Span> span;
-  bool is_unsatisfiable = false;
-};
-
-Placement place(const std::optional<http::ByteRange>& range, std::uint64_t size) {
-  if (!range || (range->is_suffix() && size == 0 && *range->last > 0)) return {};
-  const auto span = http::resolve(*range, size);
-  return {span, !span};
-}
-
 http::Response serve_stored(http::Exchange& exchange, const repository::StoredFile& stored,
                             std::string_view override_name, bool is_private) {
   exchange.notes().outcome = "stored";
   const catalog::StoredMedia& media = stored.media;
-  const std::string_view filename = override_name.empty() ? media.filename : override_name;
-  const std::string etag = entity_tag(media.mxc.media_id(), media.attempt);
-  const Conditions conditions(exchange.head(), etag);
-  const Placement placement = place(conditions.range, media.size);
-  if (!conditions.not_modified && placement.is_unsatisfiable) return range_not_satisfiable(media.size);
-
-  http::Response response;
-  add_media_fields(response, media.content_type, filename, etag, Lifetime::kImmutable, is_private);
-  if (conditions.not_modified) {
-    response.status = 304;
-    return response;
-  }
-  const http::Span span = placement.span.value_or(http::Span{0, media.size});
-  if (placement.span) {
-    response.status = 206;
-    response.with("Content-Range", http::content_range(span, media.size));
-  }
-  response.body = http::FileBody{stored.file, span.offset, span.length};
-  return response;
+  return serve_file(exchange.head(), {.file = stored.file,
+                                      .size = media.size,
+                                      .content_type = media.content_type,
+                                      .filename = override_name.empty() ? media.filename : override_name,
+                                      .etag = entity_tag(media.mxc.media_id(), media.attempt),
+                                      .is_private = is_private});
 }
 
 }  // namespace
 
 Api::Answer Api::download(Call call) {
+  call.exchange.notes().operation = "download";
+  return serve_public(std::move(call), &Api::serve);
+}
+
+Api::Answer Api::download_authenticated(Call call) {
+  call.exchange.notes().operation = "download";
+  return identify_and_serve(std::move(call), true, &Api::serve);
+}
+
+Api::Answer Api::serve_public(Call call, Serve serve) {
   // Where everybody may read, nobody is asked who they are.
   const bool asks_who = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow &&
                         !token_of(call).empty();
-  return identify_and_serve(std::move(call), asks_who);
+  return identify_and_serve(std::move(call), asks_who, serve);
 }
 
-Api::Answer Api::download_authenticated(Call call) { return identify_and_serve(std::move(call), true); }
-
-Api::Answer Api::identify_and_serve(Call call, bool asks_who) {
-  call.exchange.notes().operation = "download";
+Api::Answer Api::identify_and_serve(Call call, bool asks_who, Serve serve) {
   if (would_be_run(call.exchange.head())) {  // before anybody is asked whose token it is
     return refuse_at_once(call, fail::forbidden("Media is not run, and is no style sheet").error());
   }
-  if (!asks_who) return serve(call, false);
+  if (!asks_who) return (this->*serve)(call, false);
   const auto requester = recall(call);
-  if (!requester) return serve_when_known(std::move(call));
-  return *requester ? serve(call, true) : refuse_at_once(call, requester->error());
+  if (!requester) return serve_when_known(std::move(call), serve);
+  return *requester ? (this->*serve)(call, true) : refuse_at_once(call, requester->error());
 }
 
-Api::Answer Api::serve_when_known(Call call) {
+Api::Answer Api::serve_when_known(Call call, Serve serve) {
   const auto requester = co_await identify(call);
   if (!requester) co_return refuse(call.exchange, requester.error());
-  co_return co_await serve(call, true);
+  co_return co_await (this->*serve)(call, true);
+}
+
+Result<repository::DownloadRequest> Api::download_request(const Call& call, bool has_token) {
+  auto mxc = Mxc::of(call.path[0], call.path[1]);
+  if (!mxc) return fail::not_found("This is not a media ID");
+  call.exchange.notes().media = mxc->to_uri();
+  const config::Config::Downloads& limits = repository_.limits().downloads;
+  const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
+  if (!wait) return std::unexpected(wait.error());
+  return repository::DownloadRequest{*std::move(mxc), has_token, clock_.steady() + *wait};
 }
 
 // Not a coroutine, and what is hot is answered here. What has to wait takes along only what it needs.
 Api::Answer Api::serve(const Call& call, bool has_token) {
   http::Exchange& exchange = call.exchange;
-  auto mxc = Mxc::of(call.path[0], call.path[1]);
-  if (!mxc) return refuse_at_once(call, fail::not_found("This is not a media ID").error());
-  exchange.notes().media = mxc->to_uri();
   const std::string_view override_name = call.path.size() > 2 ? call.path[2] : "";
   if (!is_utf8(override_name) || has_control_characters(override_name)) {
     return refuse_at_once(call, fail::invalid_param("The file name is not UTF-8, or holds control characters").error());
   }
-  const config::Config::Downloads& limits = repository_.limits().downloads;
-  const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
-  if (!wait) return refuse_at_once(call, wait.error());
+  Result<repository::DownloadRequest> asked = download_request(call, has_token);
+  if (!asked) return refuse_at_once(call, asked.error());
 
-  repository::DownloadRequest request{*std::move(mxc), has_token, clock_.steady() + *wait};
+  repository::DownloadRequest& request = *asked;
   if (const auto hot = repository_.open_hot(request)) {
     return at_once(serve_stored(exchange, *hot, override_name, has_token));
   }

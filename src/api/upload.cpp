@@ -2,6 +2,10 @@
 #include "repository/upload.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <string>
+#include <vector>
 
 #include "api/api.h"
 #include "api/responses.h"
@@ -77,8 +81,16 @@ Api::Answer Api::receive(Call call, Filling filling) {
   if (Result<> received = co_await exchange.receive_body(sink); !received) co_return refuse_it(received.error());
   if (Result<> sealed = co_await (*upload)->seal(); !sealed) co_return refuse_it(sealed.error());
   notes.outcome = "stored";
-  if (!filling.is_new) co_return json_response("{}");
-  co_return json_response(fmt::format("{{\"content_uri\":{}}}", json_string((*upload)->mxc().to_uri())));
+  const Mxc mxc = (*upload)->mxc();
+  std::vector<std::string> members;
+  if (filling.is_new) members.push_back(fmt::format("\"content_uri\":{}", json_string(mxc.to_uri())));
+  if (call.target.parameter("xyz.amorgan.generate_blurhash") == "true") {  // MSC2448
+    const Result<thumbnails::Description> seen = co_await repository_.describe(mxc);
+    if (seen && !seen->blurhash.empty()) {
+      members.push_back(fmt::format("\"xyz.amorgan.blurhash\":{}", json_string(seen->blurhash)));
+    }
+  }
+  co_return json_response(fmt::format("{{{}}}", fmt::join(members, ",")));
 }
 
 }  // namespace sluice::api

@@ -19,12 +19,14 @@
 #include "blobs/folder_store.h"
 #include "catalog/sqlite_catalog.h"
 #include "cli/default_setup.h"
+#include "cli/thumbnail_setup.h"
 #include "config/config.h"
 #include "http/server.h"
 #include "outbound/client.h"
 #include "repository/repository.h"
 #include "telemetry/metrics.h"
 #include "telemetry/request_log.h"
+#include "thumbnails/thumbnails.h"
 
 namespace sluice::cli {
 namespace {
@@ -176,8 +178,15 @@ class Service {
         descriptors_(raise_descriptor_limit()),
         max_connections_(connection_limit(config)),
         loops_(config.http.threads > 0 ? config.http.threads : std::max(1u, std::thread::hardware_concurrency())),
-        repository_(server_names(config), {config.uploads, config.downloads, upload_limit(), cached_files()}, *catalog_,
-                    *blobs_, clock_, random_),
+        thumbnails_(
+            thumbnail_limits(config.thumbnails, cached_files()),
+            or_cannot_start(thumbnails::ThumbnailStore::open(files_, random_, config.data_dir + "/thumbnails"),
+                            "the folder of thumbnails"),
+            [this](const Sha256Digest& digest) { return catalog_->refers_to(digest).value_or(true); }, clock_),
+        repository_(server_names(config),
+                    {config.uploads, config.downloads, upload_limit(), cached_files(),
+                     thumbnail_sizes(config.thumbnails), config.thumbnails.at_upload},
+                    *catalog_, *blobs_, clock_, random_, &thumbnails_),
         api_(make_sites(config, *client_, clock_), repository_, clock_, config.demo),
         server_(
             server_options(config, config.listen, max_connections_), loops_.all(),
@@ -187,6 +196,7 @@ class Service {
               telemetry::log_exchange(report, config_.log.format);
             }) {
     sweep();
+    or_cannot_start(thumbnails_.start(), "thumbnails");
   }
 
   // A start that fails leaves connections behind that live on the loops and use everything else.
@@ -208,11 +218,11 @@ class Service {
   }
 
  private:
-  // Files of hot media that are kept open.
+  // Files of hot media that are kept open, and as many of thumbnails.
   std::size_t cached_files() const { return std::min(kMaxCachedFiles, descriptors_ / kCachedFilesShare); }
 
   std::size_t connection_limit(const config::Config& config) const {
-    const std::size_t reserve = kDescriptorReserve + cached_files();
+    const std::size_t reserve = kDescriptorReserve + 2 * cached_files();
     const std::size_t possible = std::max<std::size_t>(descriptors_, reserve + 64) - reserve;
     return config.http.max_connections > 0 ? std::min<std::size_t>(config.http.max_connections, possible) : possible;
   }
@@ -311,6 +321,7 @@ class Service {
   const std::size_t max_connections_;
   telemetry::Metrics metrics_;
   LoopThreads loops_;
+  thumbnails::Thumbnails thumbnails_;
   repository::Repository repository_;
   api::Api api_;
   http::Server server_;

@@ -41,6 +41,15 @@ struct Rate {
   double burst = 50;
 };
 
+enum class ThumbnailMethod { kScale, kCrop };
+
+struct ThumbnailSize {
+  std::uint32_t width = 0;  // pixels
+  std::uint32_t height = 0;
+  ThumbnailMethod method = ThumbnailMethod::kScale;
+};
+
+enum class SandboxDemand { kPreferred, kRequired };
 enum class UnauthenticatedAccess { kAllow, kFrozen, kDeny };
 enum class LogFormat { kText, kJson };
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
@@ -69,6 +78,25 @@ struct Config {
     UnauthenticatedAccess unauthenticated = UnauthenticatedAccess::kFrozen;
     std::optional<WallTime> frozen_since;  // absent: everything is newer
   } downloads;
+
+  struct Thumbnails {
+    std::vector<ThumbnailSize> sizes = {{32, 32, ThumbnailMethod::kCrop},
+                                        {96, 96, ThumbnailMethod::kCrop},
+                                        {320, 240},
+                                        {640, 480},
+                                        {800, 600}};  // client-server API, "Thumbnails"
+    bool at_upload = false;                           // makes them all when the upload ends, not when one is asked for
+    std::optional<std::uint32_t> workers;             // processes; absent: one per core; 0: there are no thumbnails
+    std::optional<std::string> worker;                // the path of sluice-thumbnailer; absent: it is looked for
+    std::uint32_t max_pixels = 100'000'000;           // of a source
+    std::uint32_t max_frames = 200;                   // of an animation; the rest is left out
+    std::uint32_t max_queued = 64;
+    std::chrono::milliseconds queue_time = std::chrono::seconds(10);
+    std::chrono::milliseconds time = std::chrono::seconds(20);  // for one thumbnail
+    std::uint64_t memory = 1ull << 30;                          // of one worker
+    std::chrono::milliseconds failure_age = std::chrono::minutes(10);
+    SandboxDemand sandbox = SandboxDemand::kPreferred;
+  } thumbnails;
 
   struct Auth {
     std::chrono::milliseconds timeout = std::chrono::seconds(10);    // for one whoami

@@ -27,6 +27,9 @@ inline constexpr Rule kPositive{[](const auto& value) { return value > std::deca
                                 "must be more than 0"};
 inline constexpr Rule kAtLeastOne{[](double value) { return value >= 1; }, "must be at least 1"};
 inline constexpr Rule kThreads{[](std::uint32_t value) { return value <= 1024; }, "must be at most 1024"};
+inline constexpr Rule kThumbnailSide{[](std::uint32_t value) { return value > 0 && value <= 8192; },
+                                     "must be from 1 to 8192 pixels"};
+inline constexpr Rule kThumbnailWorkers{[](std::uint32_t value) { return value <= 256; }, "must be at most 256"};
 /// The limit is told to clients as JSON (`m.upload.size`), where Matrix's integers end at 2^53 - 1.
 inline constexpr Rule kMediaSize{[](std::uint64_t value) { return value > 0 && value < (std::uint64_t{1} << 53); },
                                  "must be more than 0 and less than 8192TiB"};

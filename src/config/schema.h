@@ -57,6 +57,29 @@ void describe(Visitor&& visit, Config::Downloads& downloads) {
 }
 
 template <class Visitor>
+void describe(Visitor&& visit, ThumbnailSize& size) {
+  visit("width", size.width, kThumbnailSide);
+  visit("height", size.height, kThumbnailSide);
+  visit("method", size.method);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Config::Thumbnails& thumbnails) {
+  visit("sizes", thumbnails.sizes);
+  visit("at_upload", thumbnails.at_upload);
+  visit("workers", thumbnails.workers, kThumbnailWorkers);
+  visit("worker", thumbnails.worker, kNotEmpty);
+  visit("max_pixels", thumbnails.max_pixels, kPositive);
+  visit("max_frames", thumbnails.max_frames, kPositive);
+  visit("max_queued", thumbnails.max_queued, kPositive);
+  visit("queue_time", thumbnails.queue_time, kPositive);
+  visit("time", thumbnails.time, kPositive);
+  visit("memory", thumbnails.memory, kPositive);
+  visit("failure_age", thumbnails.failure_age);
+  visit("sandbox", thumbnails.sandbox);
+}
+
+template <class Visitor>
 void describe(Visitor&& visit, Config::Auth& auth) {
   visit("timeout", auth.timeout, kPositive);
   visit("cache_age", auth.cache_age);
@@ -94,6 +117,7 @@ void describe(Visitor&& visit, Config& config) {
   visit("homeservers", config.homeservers);
   visit("uploads", config.uploads);
   visit("downloads", config.downloads);
+  visit("thumbnails", config.thumbnails);
   visit("auth", config.auth);
   visit("http", config.http);
   visit("log", config.log);

@@ -83,6 +83,8 @@ struct Form<Endpoint> {
 
 // The words for each enumerator, in their order.
 constexpr auto words_for(UnauthenticatedAccess) { return std::to_array<std::string_view>({"allow", "frozen", "deny"}); }
+constexpr auto words_for(ThumbnailMethod) { return std::to_array<std::string_view>({"scale", "crop"}); }
+constexpr auto words_for(SandboxDemand) { return std::to_array<std::string_view>({"preferred", "required"}); }
 constexpr auto words_for(LogFormat) { return std::to_array<std::string_view>({"text", "json"}); }
 constexpr auto words_for(LogLevel) { return std::to_array<std::string_view>({"debug", "info", "warn", "error"}); }
 

@@ -59,13 +59,15 @@ transfer::WaitingRoom::Limits waiting_limits(const config::Config::Downloads& do
 }  // namespace
 
 Repository::Repository(std::vector<std::string> server_names, Limits limits, catalog::Catalog& catalog,
-                       blobs::BlobStore& blobs, const Clock& clock, RandomSource& random)
+                       blobs::BlobStore& blobs, const Clock& clock, RandomSource& random,
+                       thumbnails::Thumbnails* thumbnails)
     : server_names_(std::move(server_names)),
       limits_(std::move(limits)),
       catalog_(catalog),
       blobs_(blobs),
       clock_(clock),
       random_(random),
+      thumbnails_(thumbnails),
       create_rate_(limits_.uploads.create_rate.per_second, limits_.uploads.create_rate.burst),
       waiting_room_(waiting_limits(limits_.downloads)),
       stored_cache_(limits_.max_cached_files) {}
@@ -237,7 +239,7 @@ void Repository::Look::refuse(Failure (*why)()) { outcome = why(); }
 void Repository::find_begun(const DownloadRequest& request, Look& at) {
   Download::Live transfer = transfers_.find(request.mxc);
   at.is_being_filled = transfer != nullptr;
-  const bool may_follow = limits_.downloads.live && !is_frozen_for(request, at.now);
+  const bool may_follow = limits_.downloads.live && !request.whole && !is_frozen_for(request, at.now);
   if (transfer && may_follow && transfer->progress().has_begun()) at.outcome = Download{std::move(transfer)};
 }
 

@@ -30,6 +30,7 @@
 #include "runtime/group_pool.h"
 #include "runtime/signal.h"
 #include "runtime/task.h"
+#include "thumbnails/thumbnails.h"
 #include "transfer/transfer.h"
 #include "transfer/transfer_table.h"
 #include "transfer/waiting_room.h"
@@ -54,6 +55,14 @@ struct DownloadRequest {
   bool has_token = false;        // a valid one
   SteadyTime give_up_at;         // until then it may be stalled
   std::string client_network{};  // for the limit of stalled downloads per address; empty: unknown
+  bool whole = false;            // only once all of it is stored
+};
+
+/// A thumbnail, and what it is a thumbnail of.
+struct FoundThumbnail {
+  Download::Stored source;
+  thumbnails::Variant variant;
+  thumbnails::Thumbnails::Made thumbnail;  // never null; where it has no file, the source serves as it is
 };
 
 /// How far the content of an id has come.
@@ -81,11 +90,14 @@ class Repository {
     config::Config::Downloads downloads;
     std::size_t max_running_uploads = 1024;  // each has a file open, or Upload::kMaxHeldBytes in memory; 503 beyond
     std::size_t max_cached_files = 512;      // of hot media, kept open
+    std::vector<thumbnails::Size> thumbnail_sizes{};
+    bool thumbnails_at_upload = false;
   };
 
-  /// `server_names` are ours: media of others is not found. All references must outlive the repository.
+  /// `server_names` are ours: media of others is not found. All references must outlive the repository. Without
+  /// `thumbnails` none are made.
   Repository(std::vector<std::string> server_names, Limits limits, catalog::Catalog& catalog, blobs::BlobStore& blobs,
-             const Clock& clock, RandomSource& random);
+             const Clock& clock, RandomSource& random, thumbnails::Thumbnails* thumbnails = nullptr);
   ~Repository();
   Repository(const Repository&) = delete;
   Repository& operator=(const Repository&) = delete;
@@ -116,6 +128,21 @@ class Repository {
   /// caller looks at the follower's progress to see which.
   Task<> wait_for_byte(transfer::Follower& follower, std::uint64_t offset, const DownloadRequest& request,
                        Caller& caller);
+
+  // thumbnailing.cpp
+
+  /// What `open_thumbnail` would find, if source and thumbnail are at hand; else nothing. Never blocks.
+  std::optional<FoundThumbnail> open_hot_thumbnail(const DownloadRequest& request, const thumbnails::Variant& asked);
+
+  /// Finds the smallest thumbnail that is no smaller than `asked`, and makes it if need be. Waits as `open` does, for
+  /// the whole content, and then for the thumbnail, which has time limits of its own; refuses what `open` refuses, also
+  /// when that came about while the thumbnail was made, and what `Thumbnails::make` refuses.
+  Task<Result<FoundThumbnail>> open_thumbnail(const DownloadRequest& request, const thumbnails::Variant& asked,
+                                              Caller& caller, WaitReport& report);
+
+  /// What is to be seen of the content of an id. 404 when nothing is stored under it, 400 M_UNKNOWN for what no decoder
+  /// knows; else as `Thumbnails::describe`.
+  Task<Result<thumbnails::Description>> describe(Mxc mxc);
 
   /// How far an id has come, without waiting, for somebody with a valid token. 404 for ids that are unknown or expired.
   Task<Result<Arrival>> arrival(Mxc mxc);
@@ -168,12 +195,17 @@ class Repository {
   Result<Found> find_and_open(const Mxc& mxc);
   Result<> check_may_fill(const catalog::Record& record, const auth::Requester& requester) const;
 
+  thumbnails::Variant smallest_variant(const thumbnails::Variant& asked) const;
+  /// Has the usual thumbnails made; does not wait.
+  void prepare_thumbnails(const Sha256Digest& sha256);
+
   const std::vector<std::string> server_names_;
   const Limits limits_;
   catalog::Catalog& catalog_;
   blobs::BlobStore& blobs_;
   const Clock& clock_;
   RandomSource& random_;
+  thumbnails::Thumbnails* const thumbnails_;  // null: none are made
 
   RateLimiter create_rate_;
   transfer::TransferTable transfers_;

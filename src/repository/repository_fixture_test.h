@@ -27,6 +27,7 @@
 #include "repository/repository.h"
 #include "repository/settable_clock_test.h"
 #include "runtime/run_on_loop_test.h"
+#include "thumbnails/worker_double_test.h"
 
 namespace sluice::repository {
 
@@ -167,7 +168,7 @@ class RepositoryTest : public ::testing::Test {
   Repository& repository() {
     if (!repository_) {
       repository_ = std::make_unique<Repository>(std::vector{std::string(kServerName), std::string("example.net")},
-                                                 limits_, catalog_, *blobs_, clock_, random_);
+                                                 limits_, catalog_, *blobs_, clock_, random_, thumbnails_.get());
     }
     return *repository_;
   }
@@ -251,6 +252,17 @@ class RepositoryTest : public ::testing::Test {
                               [](const auto& entry) { return entry.is_regular_file(); }));
   }
 
+  // ---- thumbnails ----
+
+  /// Before the first use: from now on there are thumbnails, made by `worker`.
+  void make_thumbnails(const thumbnails::WorkerDouble& worker) {
+    auto store = or_throw(thumbnails::ThumbnailStore::open(files_, random_, directory_ / "thumbnails"));
+    limits_.thumbnail_sizes = {{32, 32, thumbnails::Method::kCrop}, {320, 240}, {640, 480}};
+    thumbnails_ = std::make_unique<thumbnails::Thumbnails>(
+        thumbnails::Thumbnails::Limits{.program = worker.program(), .usual_sizes = limits_.thumbnail_sizes},
+        std::move(store), [this](const Sha256Digest& digest) { return *catalog_.refers_to(digest); }, clock_);
+  }
+
   template <class T>
   static T or_throw(Result<T> result) {
     if (!result) throw std::runtime_error(result.error().message);
@@ -267,6 +279,7 @@ class RepositoryTest : public ::testing::Test {
   HookedCatalog catalog_{*sqlite_catalog_};
   std::unique_ptr<blobs::BlobStore> blobs_ = or_throw(blobs::open_folder_store(disk_, random_, directory_.path()));
   Repository::Limits limits_;
+  std::unique_ptr<thumbnails::Thumbnails> thumbnails_;  // null: none are made
   LoopThread loop_;
   LoopThread uploading_loop_;
 

@@ -134,6 +134,7 @@ Task<Result<>> Upload::seal() {
   repository_.blobs_.settle(*spool_);
   if (was_held) spool_.reset();  // nothing of it is left to remove or to close
   repository_.tidier_.note();
+  repository_.prepare_thumbnails(media_.sha256);
   co_return Result<>();
 }
 
