@@ -20,6 +20,7 @@ MAY_USE = {
     "outbound": {"runtime", "base"},
     "auth": {"outbound", "config", "runtime", "base"},
     "thumbnails": {"runtime", "base"},
+    "thumbnailer": {"thumbnails", "base"},
     "repository": {"thumbnails", "transfer", "catalog", "blobs", "auth", "config", "runtime", "base"},
     "http": {"runtime", "base"},
     "telemetry": {"http", "runtime", "config", "base"},
@@ -42,6 +43,9 @@ LIBRARIES = [
     (r"openssl/.*", r"base/sha256\.cpp"),
     (r"prometheus/.*", r"telemetry/.*\.cpp"),
     (r"CLI/.*", r"main\.cpp"),
+    (r"vips/.*|glib.*", r"thumbnailer/picture\.cpp"),
+    (r"lib(av|sw)\w+/.*", r"thumbnailer/movie\.cpp"),
+    (r"seccomp\.h", r"thumbnailer/sandbox\.cpp"),
     (r"(gtest|gmock)/.*", r".*_test\.(cpp|h)"),
 ]
 
