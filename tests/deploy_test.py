@@ -100,11 +100,11 @@ def test_the_snippet_passes_media_on_as_the_whole_file_does():
                  "proxy_set_header Host", "proxy_set_header X-Forwarded-For", "proxy_set_header X-Forwarded-Proto"):
         [told] = values(SNIPPET, name)
         assert re.search(rf"^ +{re.escape(f'{name} {told};')}", whole, re.MULTILINE), name
-    assert values(SNIPPET, "proxy_pass") == [f"http://{defaults()['listen']}$sluice_uri"]
+    assert values(SNIPPET, "proxy_pass") == [f"http://{defaults()['listen']}$request_uri"]
 
 
 def test_nginx_passes_on_what_it_chose_by():
-    assert values(NGINX, "proxy_pass") == ["http://matrix_sluice$sluice_uri", "http://matrix_synapse$request_uri"]
+    assert values(NGINX, "proxy_pass") == ["http://matrix_sluice$request_uri", "http://matrix_synapse$request_uri"]
     assert {line.split("$")[1].split(" ")[0] for line in values(NGINX, "map")} == {"request_uri"}
     for name in ("= /sluice", "= /synapse"):  # no client may name them
         assert "internal;" in nginx_location(name)

@@ -261,6 +261,7 @@ class Service {
         .stalled_downloads = repository_.stalled_downloads(),
         .live_followers = repository_.live_followers(),
         .running_uploads = repository_.running_uploads(),
+        .queued_thumbnails = thumbnails_.queued(),
         .connections = traffic.connections,
         .received_bytes = traffic.received_bytes,
         .sent_bytes = traffic.sent_bytes,

@@ -76,7 +76,7 @@ struct alignas(64) Metrics::Shard {
   prometheus::Family<prometheus::Counter>& downloads =
       prometheus::BuildCounter()
           .Name("sluice_downloads_total")
-          .Help("Downloads: of stored files, and live, while their upload ran.")
+          .Help("Downloads: of stored files; live, while their upload ran; of thumbnails.")
           .Register(registry);
   prometheus::Histogram& request_seconds = prometheus::BuildHistogram()
                                                .Name("sluice_request_seconds")
@@ -92,6 +92,7 @@ struct alignas(64) Metrics::Shard {
   // Found once rather than for each request, which took 1.1 µs.
   prometheus::Counter& stored = downloads.Add({{"kind", "stored"}});
   prometheus::Counter& live = downloads.Add({{"kind", "live"}});
+  prometheus::Counter& thumbnails = downloads.Add({{"kind", "thumbnail"}});
   std::array<std::atomic<prometheus::Counter*>, 600> by_status{};
 
   void count_request(int status) {
@@ -120,6 +121,7 @@ void Metrics::record(const http::ExchangeReport& report) {
   if (notes.was_stalled) shard.wait_seconds.Observe(std::chrono::duration<double>(notes.waited).count());
   if (notes.outcome.empty()) return;
   if (notes.operation == "upload") shard.uploads.Add({{"result", std::string(notes.outcome)}}).Increment();
+  if (notes.operation == "thumbnail") shard.thumbnails.Increment();
   if (notes.operation == "download") (notes.outcome == "live" ? shard.live : shard.stored).Increment();
 }
 
@@ -135,6 +137,8 @@ std::string Metrics::text(const Levels& levels) const {
                levels.live_followers);
   append_level(text, "sluice_uploads_running", "gauge", "Uploads whose body is being received.",
                levels.running_uploads);
+  append_level(text, "sluice_thumbnails_queued", "gauge", "Thumbnails that are being made or wait for a worker.",
+               levels.queued_thumbnails);
   append_level(text, "sluice_connections", "gauge", "Open client connections.", levels.connections);
   append_level(text, "sluice_received_bytes_total", "counter", "Bytes of request bodies.", levels.received_bytes);
   append_level(text, "sluice_sent_bytes_total", "counter", "Bytes sent, heads included.", levels.sent_bytes);

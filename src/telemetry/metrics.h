@@ -16,6 +16,7 @@ struct Levels {
   std::size_t stalled_downloads = 0;
   std::size_t live_followers = 0;
   std::size_t running_uploads = 0;
+  std::size_t queued_thumbnails = 0;
   std::size_t connections = 0;
   std::uint64_t received_bytes = 0;
   std::uint64_t sent_bytes = 0;

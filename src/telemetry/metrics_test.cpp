@@ -81,12 +81,13 @@ TEST_F(MetricsTest, ShowsTheLevelsOfTheMoment) {
   const std::string shown = text({.stalled_downloads = 1,
                                   .live_followers = 2,
                                   .running_uploads = 3,
+                                  .queued_thumbnails = 6,
                                   .connections = 4,
                                   .received_bytes = 5,
                                   .sent_bytes = 1ull << 60});
   for (const std::string_view line :
        {"\nsluice_stalled_downloads 1\n", "\nsluice_live_followers 2\n", "\nsluice_uploads_running 3\n",
-        "\nsluice_connections 4\n", "\nsluice_received_bytes_total 5\n",
+        "\nsluice_thumbnails_queued 6\n", "\nsluice_connections 4\n", "\nsluice_received_bytes_total 5\n",
         "\nsluice_sent_bytes_total 1152921504606846976\n"}) {
     EXPECT_THAT(shown, HasSubstr(line));
   }
@@ -117,7 +118,7 @@ TEST_F(MetricsTest, IsWhatPrometheusReads) {
     }
     EXPECT_TRUE(typed.contains(name)) << name << " has no type";
   }
-  EXPECT_EQ(typed.size(), 12u);
+  EXPECT_EQ(typed.size(), 13u);
 }
 
 TEST_F(MetricsTest, CountsFromManyThreads) {

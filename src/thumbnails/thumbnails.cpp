@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -71,14 +72,17 @@ Thumbnails::Thumbnails(Limits limits, std::unique_ptr<ThumbnailStore> store, IsR
       is_referenced_(std::move(is_referenced)),
       clock_(clock),
       hot_(limits_.max_hot),
+      interrupt_(::eventfd(0, EFD_CLOEXEC)),
       pool_("sluice-thumb", limits_.workers) {
-  const Worker::Options options{limits_.program, limits_.memory_bytes, limits_.time, limits_.needs_every_layer};
+  const Worker::Options options{limits_.program, limits_.memory_bytes, limits_.time, limits_.needs_every_layer,
+                                interrupt_.get()};
   for (std::size_t i = 0; i < limits_.workers; ++i) idle_.push_back(std::make_unique<Worker>(options));
 }
 
 Thumbnails::~Thumbnails() {
   const std::lock_guard lock(mutex_);
   is_stopping_ = true;
+  (void)::eventfd_write(interrupt_.get(), 1);
 }
 
 Result<> Thumbnails::start() {

@@ -71,7 +71,7 @@ class Thumbnails {
 
   /// All references must outlive it. What is removed while it is at work is removed again when the work is done.
   Thumbnails(Limits limits, std::unique_ptr<ThumbnailStore> store, IsReferenced is_referenced, const Clock& clock);
-  /// Waits for the jobs that run; those that wait are given up.
+  /// Gives up the jobs that run and those that wait.
   ~Thumbnails();
 
   /// Starts one worker, so that its sandbox is known, and logs which layers are missing. Where every layer is needed,
@@ -133,6 +133,7 @@ class Thumbnails {
   const IsReferenced is_referenced_;
   const Clock& clock_;
   Recent<std::pair<Sha256Digest, Variant>, Made> hot_;
+  const FileDescriptor interrupt_;  // readable once all work shall end
 
   mutable std::mutex mutex_;  // guards what follows
   std::map<Key, std::shared_ptr<Flight>> flights_;

@@ -162,6 +162,17 @@ TEST_F(ThumbnailsTest, EndsAWorkerThatTakesTooLong) {
   EXPECT_EQ(bytes(make("make cat")), "32x32 crop of cat");
 }
 
+TEST_F(ThumbnailsTest, WaitsForNobodyWhenItEnds) {
+  limits_.time = std::chrono::hours(1);
+  limits_.workers = 1;
+  auto hanging = start("hang");
+  auto waiting = start("make cat");
+  while (double_.jobs().empty()) std::this_thread::yield();
+  restart();
+  EXPECT_EQ(status(hanging.get()), 400);
+  EXPECT_EQ(status(waiting.get()), 503);
+}
+
 TEST_F(ThumbnailsTest, DoesNotBelieveAWorker) {
   EXPECT_EQ(status(make("lie")), 400);
   EXPECT_EQ(status(make("babble")), 400);

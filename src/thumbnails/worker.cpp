@@ -198,11 +198,12 @@ bool Worker::receive(void* message, std::size_t size, Milliseconds time) {
   const SteadyTime until = std::chrono::steady_clock::now() + time;
   for (;;) {
     const auto left = std::chrono::ceil<Milliseconds>(until - std::chrono::steady_clock::now());
-    pollfd socket{socket_.get(), POLLIN, 0};
-    const int ready = ::poll(&socket, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
+    std::array<pollfd, 2> awaited = {pollfd{socket_.get(), POLLIN, 0}, pollfd{options_.interrupt, POLLIN, 0}};
+    const int ready = ::poll(awaited.data(), awaited.size(), static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
     if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0 || awaited[1].revents != 0) return false;
     // Without control data: descriptors that it might send are thrown away by the kernel.
-    return ready > 0 && ::recv(socket_.get(), message, size, MSG_TRUNC) == static_cast<ssize_t>(size);
+    return ::recv(socket_.get(), message, size, MSG_TRUNC) == static_cast<ssize_t>(size);
   }
 }
 

@@ -23,6 +23,7 @@ class Worker {
     std::uint64_t memory_bytes;      // its address space
     Milliseconds time;               // for one job: processor time and wall time each
     bool needs_every_layer = false;  // refuses to work in a sandbox that lacks one
+    int interrupt = -1;              // a descriptor; once it is readable, nothing is waited for any more
   };
 
   explicit Worker(Options options);

@@ -30,11 +30,13 @@ TOKENS = [
     {"token": ADMIN, "user": "@admin:example.org", "admin": True},
 ]
 
-# Limits on what one user may do are lifted here; the tests of those limits set their own.
+# Limits on what one user may do are lifted here; the tests of those limits set their own. Only the tests of thumbnails
+# start workers.
 BASE_CONFIG = {
     "listen": "127.0.0.1:0",
     "homeservers": [{"server_name": SERVER_NAME, "tokens": TOKENS}],
     "uploads": {"max_pending_per_user": 100000, "create_rate": {"per_second": 100000, "burst": 100000}},
+    "thumbnails": {"workers": 0},
     "shutdown_grace": "10s",
     "metrics": {"listen": "127.0.0.1:0"},
 }
@@ -272,6 +274,14 @@ class Server:
                 return int(line.split()[1])
         raise KeyError(field)
 
+    def thumbnail_workers(self):
+        """The processes that make thumbnails."""
+        children = []
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            with contextlib.suppress(FileNotFoundError):
+                children += Path(f"/proc/{self.pid}/task/{task}/children").read_text().split()
+        return [int(child) for child in children]
+
     # What must hold after every test
 
     def check_log(self):
@@ -290,7 +300,8 @@ class Server:
         wait_until(lambda: not self.unfinished_files(), f"a clean spool; it holds {self.unfinished_files()}", timeout=5)
         # As many connections to a homeserver may be kept for the next questions as were open at once.
         outbound = 64 if any("client_api" in homeserver for homeserver in self.config["homeservers"]) else 0
-        allowed = {"socket": self.baseline["socket"] + outbound, "file": self.baseline["file"]}
+        workers = self.config["thumbnails"]["workers"]
+        allowed = {"socket": self.baseline["socket"] + outbound + workers, "file": self.baseline["file"]}
         try:
             wait_until(lambda: all(self.descriptors()[kind] <= allowed[kind] for kind in allowed),
                        "the descriptors to return to the baseline", timeout=5)
