@@ -137,6 +137,7 @@ Task<bool> Connection::send_growing(FollowBody body) {
     if (growth.ending != GrowingFile::Ending::kNone || !is_present()) co_return false;  // or shorter than promised
     body.file->wake_beyond(offset);
     co_await signal_->wait();
+    begin_turn();
   }
   if (is_chunked) co_return co_await send_bytes("0\r\n\r\n", false);
   if (ends_with_connection_) reset_on_close(false);
