@@ -86,7 +86,7 @@ class Connection final
 
   // connection_answer.cpp: what it sends.
   Io begin_response(Response& response, std::string& unsent);
-  std::string_view compose_head(const Response& response) const;
+  std::string_view compose_head(Response& response);
   bool sends_body(const Response& response) const;
   const std::string* text_to_send(const Response& response) const;
   Task<bool> finish_response(std::string unsent, Response response);

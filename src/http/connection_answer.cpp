@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -21,6 +22,22 @@ namespace {
 // time. Of larger ones the kernel then makes packets of odd sizes: 64 KiB took half as much again as in packets of
 // their own.
 constexpr std::uint64_t kJoinedBytes = 32 * 1024;
+
+// The smallest are read behind their head and go out with it in one call: sendfile costs more than copying a page.
+// 1 KiB hot: 11.2 µs of processor time before, 10.0 after; 100,000 stalled ones woken: 1.52 s before, 1.31 after. At 4
+// KiB there was no difference.
+constexpr std::uint64_t kCopiedBytes = 2 * 1024;
+
+// Appends the body to its head if it is as small as that. False when it is not, or cannot be read.
+bool copy_small(const FileBody& body, std::string& text) {
+  if (body.length == 0 || body.length > kCopiedBytes) return false;
+  const std::size_t head = text.size();
+  text.resize(head + body.length);
+  const ssize_t got = ::pread(body.file->get(), text.data() + head, body.length, static_cast<off_t>(body.offset));
+  if (got == static_cast<ssize_t>(body.length)) return true;
+  text.resize(head);
+  return false;
+}
 
 bool joins(std::uint64_t length) { return length > 0 && length <= kJoinedBytes; }
 
@@ -82,8 +99,9 @@ const std::string* Connection::text_to_send(const Response& response) const {
   return sends_body(response) ? std::get_if<std::string>(&response.body) : nullptr;
 }
 
-// Everything up to the body; with a body of text also that. Good until the next response of this thread.
-std::string_view Connection::compose_head(const Response& response) const {
+// Everything up to the body; with a body of text also that, and with a small file, which then is no body any more. Good
+// until the next response of this thread.
+std::string_view Connection::compose_head(Response& response) {
   thread_local std::string text;
   text.clear();
   const auto append_number = [](std::uint64_t number) {
@@ -108,6 +126,11 @@ std::string_view Connection::compose_head(const Response& response) const {
   }
   text += "\r\n";
   if (const auto* body = text_to_send(response)) text += *body;
+  if (const auto* file = std::get_if<FileBody>(&response.body);
+      file && sends_body(response) && copy_small(*file, text)) {
+    bytes_sent_ += file->length;
+    response.body = std::string();
+  }
   return text;
 }
 
@@ -137,6 +160,7 @@ Task<bool> Connection::send_growing(FollowBody body) {
     if (growth.ending != GrowingFile::Ending::kNone || !is_present()) co_return false;  // or shorter than promised
     body.file->wake_beyond(offset);
     co_await signal_->wait();
+    begin_turn();
   }
   if (is_chunked) co_return co_await send_bytes("0\r\n\r\n", false);
   if (ends_with_connection_) reset_on_close(false);

@@ -25,6 +25,20 @@ TEST_P(ServerBodyTest, SendsAPartOfAFile) {
   }
 }
 
+// Where the way of sending changes: with the head in one call, in one packet with it, by itself.
+TEST_P(ServerBodyTest, SendsFilesOfEverySize) {
+  TestServer server(loops());
+  Client client(server);
+  std::uint32_t number = 0;
+  for (const std::size_t size : {2047U, 2048U, 2049U, 32768U, 32769U}) {
+    std::string content;
+    for (std::size_t i = 0; i < size; ++i) content += static_cast<char>('a' + i % 23);
+    server.toy.file = {file_of(content), 0, size};
+    EXPECT_EQ(client.get("/file").body, content);
+    EXPECT_EQ(server.toy.wait_for_report(++number).bytes_sent, size);
+  }
+}
+
 TEST_P(ServerBodyTest, SendsAFileLargerThanAnyBuffer) {
   constexpr std::uint64_t kSize = 30'000'000;
   TestServer server(loops());

@@ -43,7 +43,9 @@ struct Progress {
 /// the bytes it was promised must be able to rely on them, and until the writer's file is sealed they may yet be lost.
 /// If all of it comes at once, nothing is readable before: all but the last byte a moment earlier helps nobody, and
 /// would wake everybody twice.
-class Transfer {
+///
+/// Many followers are woken together once so much has come that the round is worth its cost, while it comes fast.
+class Transfer : public std::enable_shared_from_this<Transfer> {
  public:
   /// Without a file, nothing is readable until `set_file`.
   Transfer(Description description, std::shared_ptr<const FileDescriptor> file);
@@ -56,7 +58,8 @@ class Transfer {
   const std::shared_ptr<const FileDescriptor>& file() const { return file_; }
   Progress progress() const;
 
-  // For the writer, from one thread at a time. Whichever is called, followers are woken on their own loops.
+  // For the writer, on its loop (or from one thread at a time that runs none). Whichever is called, followers are woken
+  // on their own loops.
 
   /// At most once, before `advance` and `finish_whole`, for one that was made without.
   void set_file(std::shared_ptr<const FileDescriptor> file);
@@ -83,11 +86,17 @@ class Transfer {
 
   void end(State state);
   void wake();
+  bool is_worth_gathering(std::uint64_t slice) const;
+  void gather();
+  void look_after_gathering(std::uint64_t seen, bool is_first);
 
   const Description description_;
   std::shared_ptr<const FileDescriptor> file_;  // written before progress_ says that it has begun, and never after
   // Written by the writer only.
   std::uint64_t size_ = 0;
+  std::uint64_t readable_when_woken_ = 0;  // the followers, the last time
+  std::size_t woken_ = 0;                  // how many that were
+  bool is_gathering_ = false;              // work is queued that will see to it that nobody is forgotten
   std::atomic<std::uint64_t> progress_{0};
   std::mutex mutex_;  // guards sleeping_
   // Only the followers that sleep: those that are busy sending look for themselves.

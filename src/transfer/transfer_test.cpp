@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -415,7 +416,123 @@ Task<> come_and_go(std::shared_ptr<Transfer> transfer, const std::atomic<bool>& 
   }
 }
 
-// A lost wake-up shows as a test that hangs.
+// ---- a crowd behind a fast writer ----
+
+constexpr std::uint64_t kFastSlice = 256 * 1024;
+
+/// Followers who sleep behind a transfer that has woken them all once, so that it knows how many they are.
+struct Crowd {
+  explicit Crowd(std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i) followers.push_back(std::make_unique<Follower>(transfer, signal));
+    sleep();
+    transfer->advance(1);
+    sleep();
+  }
+  void sleep() {
+    for (const auto& follower : followers) follower->wake_beyond(transfer->progress().readable);
+  }
+  void advance_by(std::uint64_t slice) { transfer->advance(transfer->progress().readable + slice); }
+
+  const std::shared_ptr<Transfer> transfer = make_transfer();
+  const std::shared_ptr<Signal> signal = signal_here();
+  std::vector<std::unique_ptr<Follower>> followers;
+};
+
+Task<> gather_for_a_crowd() {
+  Crowd crowd(100);
+  EXPECT_TRUE(co_await has_progress(crowd.signal)) << "the first byte is not kept back";
+  for (int round = 0; round < 3; ++round) {
+    for (int slice = 0; slice < 3; ++slice) {
+      crowd.advance_by(kFastSlice);
+      EXPECT_FALSE(co_await has_progress(crowd.signal)) << "more comes";
+      co_await yield_to_loop();
+    }
+    crowd.advance_by(kFastSlice);
+    EXPECT_TRUE(co_await has_progress(crowd.signal)) << "that is enough";
+    crowd.sleep();
+  }
+}
+
+TEST(Follower, OfACrowdIsWokenOnceMuchHasComeFast) { run_on_loop(gather_for_a_crowd()); }
+
+Task<> wake_a_crowd_when_the_writer_pauses() {
+  Crowd crowd(100);
+  co_await has_progress(crowd.signal);
+  for (int round = 0; round < 3; ++round) {
+    crowd.advance_by(kFastSlice);
+    EXPECT_FALSE(co_await has_progress(crowd.signal));
+    for (int turn = 0; turn < 3; ++turn) co_await yield_to_loop();
+    EXPECT_TRUE(co_await has_progress(crowd.signal)) << "nothing came for two turns";
+    crowd.sleep();
+  }
+}
+
+TEST(Follower, OfACrowdIsWokenWhenTheWriterPauses) { run_on_loop(wake_a_crowd_when_the_writer_pauses()); }
+
+Task<> wake_a_crowd_at_once_for(std::function<void(Crowd&)> what) {
+  Crowd crowd(100);
+  co_await has_progress(crowd.signal);
+  crowd.advance_by(kFastSlice);
+  what(crowd);
+  EXPECT_TRUE(co_await has_progress(crowd.signal));
+}
+
+TEST(Follower, OfACrowdIsWokenAtOnceByASmallSlice) {
+  run_on_loop(wake_a_crowd_at_once_for([](Crowd& crowd) { crowd.advance_by(16 * 1024); }));
+}
+TEST(Follower, OfACrowdIsWokenAtOnceByTheEnd) {
+  run_on_loop(wake_a_crowd_at_once_for([](Crowd& crowd) { crowd.transfer->finish_whole(); }));
+  run_on_loop(wake_a_crowd_at_once_for([](Crowd& crowd) { crowd.transfer->break_off(); }));
+}
+
+Task<> wake_few_or_very_many_at_once() {
+  for (const std::size_t size : {1U, 10U, 1000U}) {
+    Crowd crowd(size);
+    co_await has_progress(crowd.signal);
+    crowd.advance_by(kFastSlice);
+    EXPECT_TRUE(co_await has_progress(crowd.signal)) << size << " followers";
+  }
+}
+
+TEST(Follower, OfFewOrOfVeryManyIsWokenByEverySlice) { run_on_loop(wake_few_or_very_many_at_once()); }
+
+Task<> follow_and_tell(std::shared_ptr<Transfer> transfer, std::vector<std::atomic<std::uint64_t>>& seen,
+                       std::size_t which) {
+  const auto signal = signal_here();
+  Follower follower(transfer, signal);
+  while (follower.progress().state == State::kRunning) {
+    seen[which] = follower.progress().readable;
+    follower.wake_beyond(seen[which]);
+    co_await signal->wait();
+  }
+}
+
+Task<> write_and_pause(std::shared_ptr<Transfer> transfer, std::vector<std::atomic<std::uint64_t>>& seen) {
+  std::uint64_t size = 0;
+  for (int round = 0; round < 500; ++round) {
+    for (int slice = 0; slice <= round % 7; ++slice) {
+      transfer->advance(size += kFastSlice);
+      if (round % 2 == 0) co_await yield_to_loop();
+    }
+    for (const auto& follower : seen) {
+      while (follower != size) co_await yield_to_loop();
+    }
+  }
+  transfer->finish_whole();
+}
+
+// A lost wake-up shows as a test that hangs, here and below.
+TEST(Follower, OfACrowdSeesEveryByteBeforeAPause) {
+  LoopThread threads[3];
+  const auto transfer = make_transfer();
+  std::vector<std::atomic<std::uint64_t>> seen(64);
+  std::vector<std::future<void>> ends;
+  for (std::size_t i = 0; i < seen.size(); ++i)
+    ends.push_back(threads[i % 3].start(follow_and_tell(transfer, seen, i)));
+  ends.push_back(threads[0].start(write_and_pause(transfer, seen)));
+  for (auto& end : ends) end.get();
+}
+
 TEST(Follower, SeesEveryByteAndTheEndWhateverTheWriterDoesMeanwhile) {
   constexpr int kRounds = 30;
   constexpr std::uint64_t kSteps = 100;
