@@ -107,9 +107,8 @@ def read_once(path):
 
 
 def some_targets(count, wanted):
-    """Downloads of that many media from all over the catalog, in no order."""
-    chance = random.Random(4)
-    ids = [media_id(chance.randrange(count), count) for _ in range(wanted)]
+    """Downloads of that many different media, or of all, from all over the catalog, in no order."""
+    ids = [media_id(number, count) for number in random.Random(4).sample(range(count), min(wanted, count))]
     return [f"/_matrix/client/v1/media/download/example.org/{name}" for name in ids]
 
 

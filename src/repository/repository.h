@@ -81,6 +81,7 @@ class Repository {
     config::Config::Downloads downloads;
     std::size_t max_running_uploads = 1024;  // each has a file open, or Upload::kMaxHeldBytes in memory; 503 beyond
     std::size_t max_cached_files = 512;      // of hot media, kept open
+    std::size_t max_cached_records = 32768;  // of media whose files are not; half a kilobyte each
   };
 
   /// `server_names` are ours: media of others is not found. All references must outlive the repository.
@@ -166,6 +167,7 @@ class Repository {
   [[gnu::noinline]] void judge(const DownloadRequest& request, const Result<Found>& found, Look& at) const;
   Task<Result<Found>> look(const Mxc& mxc);
   Result<Found> find_and_open(const Mxc& mxc);
+  Result<Found> open_stored(catalog::StoredMedia media);
   Result<> check_may_fill(const catalog::Record& record, const auth::Requester& requester) const;
 
   const std::vector<std::string> server_names_;
