@@ -24,7 +24,7 @@ from rows import Row, at_most, ratio_at_least
 SMALL_CATALOG = 1_000
 BLOBS = 16
 TARGETS = 100_000
-GENERATION = b"3"  # to be raised when `multiply` makes other rows: what was kept is made again
+GENERATION = b"4"  # to be raised when `multiply` makes other rows: what was kept is made again
 MIB = 1 << 20
 SPREAD = 2_654_435_761  # stands in for what is random in an id
 
@@ -50,8 +50,9 @@ def columns_of(database, table):
 
 def multiply(catalog, count):
     """Fills a catalog that the server has made with `count` rows like those that are stored in it, whatever the schema
-    is: only the id differs, and the digest of most. The indexes are made again afterwards, which is much quicker than to
-    keep them up to date."""
+    is: only the id differs, and the digest of most. The indexes are made again when most rows are there, which is much
+    quicker than to keep them up to date; but it leaves their pages full, which they are in no catalog in use, and each
+    new row would then change five. The last rows are added one by one, and make room."""
     database = sqlite3.connect(catalog, isolation_level=None)
     with contextlib.closing(database):
         database.execute("PRAGMA cache_size = -500000")
@@ -67,13 +68,19 @@ def multiply(catalog, count):
         database.execute(f"CREATE TEMP TABLE pattern AS SELECT {copied} FROM media WHERE stored_at IS NOT NULL")
         patterns = database.execute("SELECT count(*) FROM pattern").fetchone()[0]
         step = (1 << 63) // count
-        database.execute(f"""
-            WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {count})
-            INSERT INTO media (media_id, {copied})
-            SELECT printf('-%07x%08x%016x', n, (n * {SPREAD}) & 4294967295, n * {step}), {copies} FROM numbers
-            JOIN pattern ON pattern.rowid = n % {patterns} + 1""")
+        packed = count - count // 25
+
+        def add(first, end):
+            database.execute(f"""
+                WITH RECURSIVE numbers(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {end})
+                INSERT INTO media (media_id, {copied})
+                SELECT printf('-%07x%08x%016x', n, (n * {SPREAD}) & 4294967295, n * {step}), {copies} FROM numbers
+                JOIN pattern ON pattern.rowid = n % {patterns} + 1""")
+
+        add(0, packed)
         for _, sql in indexes:
             database.execute(sql)
+        add(packed, count)
         database.execute("PRAGMA journal_mode = WAL")
 
 
