@@ -24,7 +24,7 @@ from rows import Row, at_most, ratio_at_least
 SMALL_CATALOG = 1_000
 BLOBS = 16
 TARGETS = 100_000
-GENERATION = b"2"  # to be raised when `multiply` makes other rows: what was kept is made again
+GENERATION = b"4"  # to be raised when `multiply` makes other rows: what was kept is made again
 MIB = 1 << 20
 SPREAD = 2_654_435_761  # stands in for what is random in an id
 
@@ -38,13 +38,21 @@ def media_id(number, count):
     return f"-{number:07x}{number * SPREAD & 0xFFFFFFFF:08x}{number * ((1 << 63) // count):016x}"
 
 
+def spacing(count):
+    """The media whose number is a multiple of it have content that is there: as many as are downloaded. The others have
+    digests that come once, as they would; or the index by digest would have its new rows all in one place."""
+    return max(1, count // TARGETS)
+
+
 def columns_of(database, table):
     return [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
 
 
 def multiply(catalog, count):
     """Fills a catalog that the server has made with `count` rows like those that are stored in it, whatever the schema
-    is: only the id differs. The indexes are made again afterwards, which is much quicker than to keep them up to date."""
+    is: only the id differs, and the digest of most. The indexes are made again when most rows are there, which is much
+    quicker than to keep them up to date; but it leaves their pages full, which they are in no catalog in use, and each
+    new row would then change five. The last rows are added one by one, and make room."""
     database = sqlite3.connect(catalog, isolation_level=None)
     with contextlib.closing(database):
         database.execute("PRAGMA cache_size = -500000")
@@ -52,6 +60,7 @@ def multiply(catalog, count):
         database.execute("PRAGMA journal_mode = OFF")
         columns = columns_of(database, "media")
         copied = ", ".join(name for name in columns if name != "media_id")
+        copies = copied.replace("sha256", f"CASE n % {spacing(count)} WHEN 0 THEN sha256 ELSE randomblob(32) END")
         indexes = database.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'media' "
                                    "AND sql IS NOT NULL").fetchall()
         for name, _ in indexes:
@@ -59,13 +68,19 @@ def multiply(catalog, count):
         database.execute(f"CREATE TEMP TABLE pattern AS SELECT {copied} FROM media WHERE stored_at IS NOT NULL")
         patterns = database.execute("SELECT count(*) FROM pattern").fetchone()[0]
         step = (1 << 63) // count
-        database.execute(f"""
-            WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {count})
-            INSERT INTO media (media_id, {copied})
-            SELECT printf('-%07x%08x%016x', n, (n * {SPREAD}) & 4294967295, n * {step}), {copied} FROM numbers
-            JOIN pattern ON pattern.rowid = n % {patterns} + 1""")
+        packed = count - count // 25
+
+        def add(first, end):
+            database.execute(f"""
+                WITH RECURSIVE numbers(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {end})
+                INSERT INTO media (media_id, {copied})
+                SELECT printf('-%07x%08x%016x', n, (n * {SPREAD}) & 4294967295, n * {step}), {copies} FROM numbers
+                JOIN pattern ON pattern.rowid = n % {patterns} + 1""")
+
+        add(0, packed)
         for _, sql in indexes:
             database.execute(sql)
+        add(packed, count)
         database.execute("PRAGMA journal_mode = WAL")
 
 
@@ -107,9 +122,9 @@ def read_once(path):
 
 
 def some_targets(count, wanted):
-    """Downloads of that many media from all over the catalog, in no order."""
-    chance = random.Random(4)
-    ids = [media_id(chance.randrange(count), count) for _ in range(wanted)]
+    """Downloads of that many different media, or of all, from all over the catalog, in no order."""
+    numbers = range(0, count, spacing(count))
+    ids = [media_id(number, count) for number in random.Random(4).sample(numbers, min(wanted, len(numbers)))]
     return [f"/_matrix/client/v1/media/download/example.org/{name}" for name in ids]
 
 

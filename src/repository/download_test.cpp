@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <future>
 #include <latch>
 #include <optional>
@@ -129,6 +131,27 @@ TEST_F(DownloadTest, ThatDoesNotWantToWaitIsNotStalled) {
   EXPECT_EQ(outcome.status(), 504);
   EXPECT_EQ(outcome.errcode(), "M_NOT_YET_UPLOADED");
   EXPECT_FALSE(outcome.report.was_stalled);
+}
+
+TEST_F(DownloadTest, OfMoreMediaThanAreKeptOpenAsksTheCatalogOnce) {
+  limits_.max_cached_files = 16;
+  std::vector<Mxc> media;
+  for (int i = 0; i < 64; ++i) media.push_back(store(std::to_string(i)));
+  for (const Mxc& mxc : media) EXPECT_EQ(download(mxc).status(), 200);
+  std::atomic<int> lookups = 0;
+  catalog_.set_find_hooks({.before = [&](int) { ++lookups; }});
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(download(media[static_cast<std::size_t>(i)]).content, std::to_string(i));
+  EXPECT_EQ(lookups, 0);
+  catalog_.clear_find_hooks();
+}
+
+TEST_F(DownloadTest, OfAKnownRecordWhoseFileIsGoneTellsSo) {
+  limits_.max_cached_files = 16;
+  std::vector<Mxc> media;
+  for (int i = 0; i < 64; ++i) media.push_back(store(std::to_string(i)));
+  for (const Mxc& mxc : media) EXPECT_EQ(download(mxc).status(), 200);
+  std::filesystem::remove_all(directory_ / "blobs");
+  EXPECT_TRUE(std::ranges::any_of(media, [&](const Mxc& mxc) { return download(mxc).status() == 404; }));
 }
 
 TEST_F(DownloadTest, TellsWhatIsBroken) {

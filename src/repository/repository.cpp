@@ -70,7 +70,7 @@ Repository::Repository(std::vector<std::string> server_names, Limits limits, cat
       thumbnails_(thumbnails),
       create_rate_(limits_.uploads.create_rate.per_second, limits_.uploads.create_rate.burst),
       waiting_room_(waiting_limits(limits_.downloads)),
-      stored_cache_(limits_.max_cached_files) {}
+      stored_cache_(limits_.max_cached_files, limits_.max_cached_records) {}
 
 Repository::~Repository() = default;
 
@@ -184,7 +184,7 @@ Result<> Repository::check_may_fill(const catalog::Record& record, const auth::R
 Download::Stored Repository::open_hot(const DownloadRequest& request) {
   if (!check_access_before(request)) return nullptr;
   Download::Stored stored = stored_cache_.find(request.mxc);
-  if (stored && is_frozen_for(request, stored->media.stored_at)) return nullptr;
+  if (!stored || !stored->file || is_frozen_for(request, stored->media.stored_at)) return nullptr;
   return stored;
 }
 
@@ -294,8 +294,9 @@ Task<> Repository::wait_for_byte(transfer::Follower& follower, std::uint64_t off
 
 Task<Result<Repository::Found>> Repository::look(const Mxc& mxc) {
   const StoredCache::Moment moment = stored_cache_.now(mxc);
-  if (Download::Stored stored = stored_cache_.find(mxc)) co_return Found{std::move(stored), true, {}};
-  Result<Found> found = co_await look_pool_.run([&] { return find_and_open(mxc); });
+  Download::Stored known = stored_cache_.find(mxc);
+  if (known && known->file) co_return Found{std::move(known), true, {}};
+  Result<Found> found = co_await look_pool_.run([&] { return known ? open_stored(known->media) : find_and_open(mxc); });
   // A file that is not what its record says may be healed by the next upload of the same content.
   if (found && found->stored && found->is_sound) stored_cache_.keep(found->stored, moment);
   co_return found;
@@ -304,15 +305,17 @@ Task<Result<Repository::Found>> Repository::look(const Mxc& mxc) {
 Result<Repository::Found> Repository::find_and_open(const Mxc& mxc) {
   Result<catalog::Record> record = catalog_.find(mxc);
   if (!record) return std::unexpected(record.error());
+  if (record->stored) return open_stored(*std::move(record->stored));
   Found found;
   if (record->reservation) found.reserved_until = record->reservation->expires_at;
-  if (record->stored) {
-    auto file = blobs_.open(record->stored->sha256);
-    if (!file) return std::unexpected(file.error());
-    found.is_sound = file_size(**file) == record->stored->size;
-    found.stored = std::make_shared<const StoredFile>(*std::move(record->stored), *std::move(file));
-  }
   return found;
+}
+
+Result<Repository::Found> Repository::open_stored(catalog::StoredMedia media) {
+  auto file = blobs_.open(media.sha256);
+  if (!file) return std::unexpected(file.error());
+  const bool is_sound = file_size(**file) == media.size;
+  return Found{std::make_shared<const StoredFile>(std::move(media), *std::move(file)), is_sound, {}};
 }
 
 void Repository::check_access_before(const DownloadRequest& request, Look& at) const {

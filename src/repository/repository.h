@@ -92,6 +92,7 @@ class Repository {
     std::size_t max_cached_files = 512;      // of hot media, kept open
     std::vector<thumbnails::Size> thumbnail_sizes{};
     bool thumbnails_at_upload = false;
+    std::size_t max_cached_records = 32768;  // of media whose files are not; some half a kilobyte each
   };
 
   /// `server_names` are ours: media of others is not found. All references must outlive the repository. Without
@@ -193,6 +194,7 @@ class Repository {
   [[gnu::noinline]] void judge(const DownloadRequest& request, const Result<Found>& found, Look& at) const;
   Task<Result<Found>> look(const Mxc& mxc);
   Result<Found> find_and_open(const Mxc& mxc);
+  Result<Found> open_stored(catalog::StoredMedia media);
   Result<> check_may_fill(const catalog::Record& record, const auth::Requester& requester) const;
 
   thumbnails::Variant smallest_variant(const thumbnails::Variant& asked) const;
@@ -220,10 +222,12 @@ class Repository {
 
   // Declared last, so that what is still queued runs before anything it uses is destroyed. Downloads look things up
   // on threads of their own: they must not queue behind the fsyncs of uploads.
+  // A look-up takes 10 µs, if what it needs is in memory: so several are made in one go.
   static constexpr std::size_t kDiskThreads = 8;
   static constexpr std::size_t kLookThreads = 4;
+  static constexpr std::size_t kMaxLooksAtOnce = 16;
   BlockingPool disk_pool_{"sluice-disk", kDiskThreads};
-  BlockingPool look_pool_{"sluice-look", kLookThreads};
+  BlockingPool look_pool_{"sluice-look", kLookThreads, kMaxLooksAtOnce};
   CommitQueue commits_{catalog_};
   Tidier tidier_{[this] { blobs_.tidy(); }};
   // Small uploads share the syncs of the blob store. A large one goes alone, since its neighbours would wait for it.

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "repository/stored_cache.h"
 
-#include <algorithm>
+#include <cassert>
+#include <iterator>
 #include <utility>
 
 namespace sluice::repository {
 
-StoredCache::StoredCache(std::size_t max_files) : max_in_shard_(max_files / kShards) {}
+StoredCache::StoredCache(std::size_t max_files, std::size_t max_records)
+    : max_open_in_shard_(max_files / kShards), max_records_in_shard_(max_records / kShards) {}
 
 std::shared_ptr<const StoredFile> StoredCache::find(const Mxc& mxc) {
   Shard& shard = shard_of(mxc);
   const std::lock_guard lock(shard.mutex);
   const auto found = shard.by_id.find(mxc);
   if (found == shard.by_id.end()) return nullptr;
-  shard.entries.splice(shard.entries.begin(), shard.entries, found->second);
+  Entries& entries = (*found->second)->file ? shard.open : shard.records;
+  entries.splice(entries.begin(), entries, found->second);
   return *found->second;
 }
 
@@ -24,18 +27,28 @@ StoredCache::Moment StoredCache::now(const Mxc& mxc) const {
 }
 
 void StoredCache::keep(std::shared_ptr<const StoredFile> stored, Moment looked_up_at) {
+  assert(stored->file);
   const Mxc& mxc = stored->media.mxc;
-  std::shared_ptr<const StoredFile> gives_way;  // destroyed after the lock: that may close a file
+  Entries give_way;  // destroyed after the lock: that may close a file
   Shard& shard = shard_of(mxc);
   const std::lock_guard lock(shard.mutex);
-  if (max_in_shard_ == 0 || shard.forgotten != looked_up_at || shard.by_id.contains(mxc)) return;
-  if (shard.entries.size() >= max_in_shard_) {
-    gives_way = std::move(shard.entries.back());
-    shard.by_id.erase(gives_way->media.mxc);
-    shard.entries.pop_back();
+  if (max_open_in_shard_ == 0 || shard.forgotten != looked_up_at) return;
+  const auto [place, is_new] = shard.by_id.try_emplace(mxc);
+  if (!is_new) {
+    if ((*place->second)->file) return;
+    give_way.splice(give_way.end(), shard.records, place->second);
   }
-  shard.entries.push_front(std::move(stored));
-  shard.by_id.emplace(shard.entries.front()->media.mxc, shard.entries.begin());
+  shard.open.push_front(std::move(stored));
+  place->second = shard.open.begin();
+
+  if (shard.open.size() <= max_open_in_shard_) return;
+  const auto last = std::prev(shard.open.end());
+  give_way.push_back(*last);
+  shard.records.splice(shard.records.begin(), shard.open, last);
+  *last = std::make_shared<const StoredFile>((*last)->media, nullptr);
+  if (shard.records.size() <= max_records_in_shard_) return;
+  shard.by_id.erase(shard.records.back()->media.mxc);
+  give_way.splice(give_way.end(), shard.records, std::prev(shard.records.end()));
 }
 
 void StoredCache::forget(const Mxc& mxc) {
@@ -44,7 +57,7 @@ void StoredCache::forget(const Mxc& mxc) {
   ++shard.forgotten;
   const auto found = shard.by_id.find(mxc);
   if (found == shard.by_id.end()) return;
-  shard.entries.erase(found->second);
+  ((*found->second)->file ? shard.open : shard.records).erase(found->second);
   shard.by_id.erase(found);
 }
 

@@ -4,6 +4,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -13,7 +17,13 @@ namespace {
 Mxc id(int number) { return *Mxc::of("example.org", fmt::format("id{}", number)); }
 
 std::shared_ptr<const StoredFile> stored(int number, std::uint64_t attempt = 1) {
-  return std::make_shared<const StoredFile>(StoredFile{{.mxc = id(number), .attempt = attempt}, nullptr});
+  return std::make_shared<const StoredFile>(
+      StoredFile{{.mxc = id(number), .attempt = attempt}, std::make_shared<const FileDescriptor>()});
+}
+
+bool is_open(StoredCache& cache, int number) {
+  const auto found = cache.find(id(number));
+  return found && found->file;
 }
 
 void keep(StoredCache& cache, int number, std::uint64_t attempt = 1) {
@@ -21,7 +31,7 @@ void keep(StoredCache& cache, int number, std::uint64_t attempt = 1) {
 }
 
 TEST(StoredCache, FindsWhatItKeeps) {
-  StoredCache cache(100);
+  StoredCache cache(100, 100);
   EXPECT_EQ(cache.find(id(1)), nullptr);
   keep(cache, 1);
   ASSERT_NE(cache.find(id(1)), nullptr);
@@ -33,7 +43,7 @@ TEST(StoredCache, FindsWhatItKeeps) {
 TEST(StoredCache, IsBounded) {
   constexpr int kMany = 10'000;
   constexpr int kMax = 160;
-  StoredCache cache(kMax);
+  StoredCache cache(kMax, 0);
   for (int i = 0; i < kMany; ++i) keep(cache, i);
   int kept = 0;
   for (int i = 0; i < kMany; ++i) kept += cache.find(id(i)) ? 1 : 0;
@@ -43,7 +53,7 @@ TEST(StoredCache, IsBounded) {
 }
 
 TEST(StoredCache, KeepsWhatIsUsed) {
-  StoredCache cache(160);
+  StoredCache cache(160, 0);
   keep(cache, 0);
   for (int i = 1; i < 10'000; ++i) {
     keep(cache, i);
@@ -52,13 +62,13 @@ TEST(StoredCache, KeepsWhatIsUsed) {
 }
 
 TEST(StoredCache, KeepsNothingWithoutRoom) {
-  StoredCache cache(0);
+  StoredCache cache(0, 100);
   keep(cache, 1);
   EXPECT_EQ(cache.find(id(1)), nullptr);
 }
 
 TEST(StoredCache, ForgetsAtOnce) {
-  StoredCache cache(100);
+  StoredCache cache(100, 100);
   keep(cache, 1);
   cache.forget(id(1));
   EXPECT_EQ(cache.find(id(1)), nullptr);
@@ -68,7 +78,7 @@ TEST(StoredCache, ForgetsAtOnce) {
 }
 
 TEST(StoredCache, DoesNotKeepWhatWasLookedUpBeforeItWasForgotten) {
-  StoredCache cache(100);
+  StoredCache cache(100, 100);
   const StoredCache::Moment before = cache.now(id(1));
   cache.forget(id(1));
   cache.keep(stored(1), before);
@@ -76,20 +86,61 @@ TEST(StoredCache, DoesNotKeepWhatWasLookedUpBeforeItWasForgotten) {
 }
 
 TEST(StoredCache, LetsGoOfFilesThatGiveWay) {
-  StoredCache cache(16);  // one in each shard
-  std::vector<std::weak_ptr<const StoredFile>> all;
+  StoredCache cache(16, 1600);  // one open in each shard
+  std::vector<std::weak_ptr<const FileDescriptor>> all;
   for (int i = 0; i < 1000; ++i) {
     const auto file = stored(i);
-    all.push_back(file);
+    all.push_back(file->file);
     cache.keep(file, cache.now(id(i)));
   }
   EXPECT_LE(std::ranges::count_if(all, [](const auto& file) { return !file.expired(); }), 16);
 }
 
+TEST(StoredCache, KeepsTheRecordOfAFileThatGaveWay) {
+  StoredCache cache(16, 160);
+  constexpr int kFew = 50;
+  for (int i = 0; i < kFew; ++i) keep(cache, i, 7);
+  for (int i = 0; i < kFew; ++i) {
+    const auto found = cache.find(id(i));
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(found->media.attempt, 7u);
+  }
+  int open = 0;
+  for (int i = 0; i < kFew; ++i) open += is_open(cache, i) ? 1 : 0;
+  EXPECT_LE(open, 16);
+}
+
+TEST(StoredCache, BoundsTheRecords) {
+  StoredCache cache(16, 160);
+  constexpr int kMany = 10'000;
+  for (int i = 0; i < kMany; ++i) keep(cache, i);
+  int kept = 0;
+  for (int i = 0; i < kMany; ++i) kept += cache.find(id(i)) ? 1 : 0;
+  EXPECT_EQ(kept, 16 + 160);
+}
+
+TEST(StoredCache, ARecordWhoseFileIsOpenedAgainIsOpen) {
+  StoredCache cache(16, 1600);
+  for (int i = 0; i < 100; ++i) keep(cache, i);
+  for (int i = 0; i < 100; ++i) {
+    keep(cache, i);
+    EXPECT_TRUE(is_open(cache, i));
+  }
+}
+
+TEST(StoredCache, ForgetsARecordAsItForgetsAFile) {
+  StoredCache cache(16, 1600);
+  for (int i = 0; i < 100; ++i) keep(cache, i);
+  for (int i = 0; i < 100; ++i) {
+    cache.forget(id(i));
+    EXPECT_EQ(cache.find(id(i)), nullptr);
+  }
+}
+
 // What a "catalog" says is one number per id, which deletions raise; nobody may find an older one after a deletion.
 TEST(StoredCache, IsExactUnderConcurrency) {
   constexpr int kIds = 4;
-  StoredCache cache(100);
+  StoredCache cache(100, 100);
   std::array<std::atomic<std::uint64_t>, kIds> catalog{};
   std::atomic<bool> done = false;
   std::vector<std::jthread> readers;

@@ -9,7 +9,8 @@ void name_thread(std::thread& thread, const std::string& name) {
   pthread_setname_np(thread.native_handle(), name.substr(0, 15).c_str());  // the kernel's limit
 }
 
-BlockingPool::BlockingPool(std::string name, std::size_t threads) {
+BlockingPool::BlockingPool(std::string name, std::size_t threads, std::size_t max_at_once)
+    : queue_(threads, max_at_once) {
   for (std::size_t i = 0; i < threads; ++i) {
     threads_.emplace_back([this] { serve(); });
     name_thread(threads_.back(), name);
@@ -17,33 +18,22 @@ BlockingPool::BlockingPool(std::string name, std::size_t threads) {
 }
 
 BlockingPool::~BlockingPool() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  work_arrived_.notify_all();
+  queue_.close();
   for (std::thread& thread : threads_) thread.join();
 }
 
-void BlockingPool::submit(std::move_only_function<void()> work) {
-  {
-    const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(work));
-  }
-  work_arrived_.notify_one();
-}
+void BlockingPool::submit(std::move_only_function<void()> work) { queue_.add({std::move(work), {}}); }
 
 void BlockingPool::serve() {
-  for (;;) {
-    std::move_only_function<void()> work;
-    {
-      std::unique_lock lock(mutex_);
-      work_arrived_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      work = std::move(queue_.front());
-      queue_.pop_front();
+  std::vector<Entry> entries;
+  std::vector<Waiter> waiters;
+  for (queue_.take(entries); !entries.empty(); queue_.take(entries)) {
+    for (Entry& entry : entries) {
+      entry.work();
+      entry.work = nullptr;
+      if (entry.waiter.loop) waiters.push_back(entry.waiter);
     }
-    work();
+    resume_all(waiters);
   }
 }
 

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <condition_variable>
 #include <coroutine>
 #include <cstddef>
-#include <deque>
 #include <exception>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -16,6 +13,7 @@
 #include <vector>
 
 #include "runtime/loop.h"
+#include "runtime/work_queue.h"
 
 namespace sluice {
 
@@ -26,7 +24,9 @@ void name_thread(std::thread& thread, const std::string& name);
 /// back to the loop it left. The queue needs no limit of its own: each connection has at most one piece of work in it.
 class BlockingPool {
  public:
-  BlockingPool(std::string name, std::size_t threads);
+  /// A thread takes up to `max_at_once` pieces of what waits, but no more than its share, and answers for them
+  /// together: fewer wake-ups, for work so short that a neighbour's may be waited for.
+  BlockingPool(std::string name, std::size_t threads, std::size_t max_at_once = 1);
   /// Finishes what is queued, then joins.
   ~BlockingPool();
   BlockingPool(const BlockingPool&) = delete;
@@ -40,12 +40,14 @@ class BlockingPool {
   void submit(std::move_only_function<void()> work);
 
  private:
+  struct Entry {
+    std::move_only_function<void()> work;
+    Waiter waiter;  // without a loop: nobody
+  };
+
   void serve();
 
-  std::mutex mutex_;
-  std::condition_variable work_arrived_;
-  std::deque<std::move_only_function<void()>> queue_;
-  bool stopping_ = false;
+  WorkQueue<Entry> queue_;
   std::vector<std::thread> threads_;
 };
 
@@ -60,14 +62,14 @@ auto BlockingPool::run(Work work) {
 
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> waiter) {
-      pool.submit([this, waiter, &loop = Loop::current()] {
+      const auto keep_outcome = [this] {
         try {
           value.emplace(work());
         } catch (...) {
           exception = std::current_exception();
         }
-        loop.post([waiter] { waiter.resume(); });
-      });
+      };
+      pool.queue_.add({keep_outcome, {waiter, &Loop::current()}});
     }
     Value await_resume() {
       if (exception) std::rethrow_exception(exception);
