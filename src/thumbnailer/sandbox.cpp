@@ -89,6 +89,7 @@ RulesetAttributes everything(int abi) {
 // ---- What the kernel keeps for each thread, and so has to be done by each ----
 
 std::atomic<int> landlock_ruleset = -1;
+std::atomic<bool> drops_capabilities = false;
 std::atomic<int> threads_done = 0;
 std::atomic<int> thread_error = 0;
 
@@ -98,7 +99,8 @@ void restrict_this_thread(int) {
   const int ruleset = landlock_ruleset;
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   std::array<__user_cap_data_struct, 2> none{};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_capset, &header, none.data()) != 0 ||
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      (drops_capabilities && syscall(SYS_capset, &header, none.data()) != 0) ||
       (ruleset >= 0 && syscall(kRestrictSelf, ruleset, 0) != 0)) {
     thread_error = errno;
   }
@@ -283,6 +285,8 @@ void become_nobody() {
 void keep_first_descriptors() {
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0) fail("/dev/null");
+  // What libraries print about a file is written by whoever has made it.
+  if (!kIsSanitized && dup2(null, 2) < 0) fail("/dev/null");
   check(static_cast<int>(syscall(SYS_close_range, thumbnails::kWorkerSocket + 1, ~0U, 0)), "close_range");
 }
 
@@ -306,9 +310,9 @@ std::uint32_t lock_in(const Sandbox& sandbox) {
       holds(Layer::kLandlock);
     }
   }
-  const bool drops_privileges = has(sandbox.layers, Layer::kNoNewPrivileges);
-  if (drops_privileges) {
+  if (has(sandbox.layers, Layer::kNoNewPrivileges)) {
     become_nobody();
+    drops_capabilities = true;
     holds(Layer::kNoNewPrivileges);
   }
   // After the change of user, which undoes both.
