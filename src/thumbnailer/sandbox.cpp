@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -93,14 +94,22 @@ std::atomic<bool> drops_capabilities = false;
 std::atomic<int> threads_done = 0;
 std::atomic<int> thread_error = 0;
 
+/// Whoever has none does not ask: to drop none may be forbidden.
+bool drop_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> sets{};
+  if (syscall(SYS_capget, &header, sets.data()) != 0) return false;
+  if (std::ranges::none_of(sets, [](const auto& set) { return set.permitted != 0 || set.inheritable != 0; }))
+    return true;
+  sets = {};
+  return syscall(SYS_capset, &header, sets.data()) == 0;
+}
+
 /// On a signal: calls the kernel and nothing else.
 void restrict_this_thread(int) {
   const int kept = errno;
   const int ruleset = landlock_ruleset;
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  std::array<__user_cap_data_struct, 2> none{};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      (drops_capabilities && syscall(SYS_capset, &header, none.data()) != 0) ||
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || (drops_capabilities && !drop_capabilities()) ||
       (ruleset >= 0 && syscall(kRestrictSelf, ruleset, 0) != 0)) {
     thread_error = errno;
   }
@@ -275,11 +284,10 @@ void filter_system_calls() {
 
 bool knows_seccomp() { return seccomp_api_get() >= 2; }  // with filters for all threads
 
-void become_nobody() {
-  if (geteuid() != 0) return;
-  check(setgroups(0, nullptr), "setgroups");
-  check(setresgid(kNobody, kNobody, kNobody), "setresgid");
-  check(setresuid(kNobody, kNobody, kNobody), "setresuid");
+/// False when root has lost the right to it, as in some containers.
+bool become_nobody() {
+  return geteuid() != 0 || (setgroups(0, nullptr) == 0 && setresgid(kNobody, kNobody, kNobody) == 0 &&
+                            setresuid(kNobody, kNobody, kNobody) == 0);
 }
 
 void keep_first_descriptors() {
@@ -287,7 +295,7 @@ void keep_first_descriptors() {
   if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0) fail("/dev/null");
   // What libraries print about a file is written by whoever has made it.
   if (!kIsSanitized && dup2(null, 2) < 0) fail("/dev/null");
-  check(static_cast<int>(syscall(SYS_close_range, thumbnails::kWorkerSocket + 1, ~0U, 0)), "close_range");
+  closefrom(thumbnails::kWorkerSocket + 1);
 }
 
 }  // namespace
@@ -311,9 +319,8 @@ std::uint32_t lock_in(const Sandbox& sandbox) {
     }
   }
   if (has(sandbox.layers, Layer::kNoNewPrivileges)) {
-    become_nobody();
+    if (become_nobody()) holds(Layer::kNoNewPrivileges);
     drops_capabilities = true;
-    holds(Layer::kNoNewPrivileges);
   }
   // After the change of user, which undoes both.
   check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE");
