@@ -15,6 +15,7 @@ SOCKET = 3
 MEMORY_BYTES = 1 << 30
 MAX_PIXELS = 64_000_000
 LAYERS = 0b1111
+MEMORY = 0b1000  # of these
 
 HELLO = struct.Struct("=II")
 JOB = struct.Struct("@BBBBIIIQ")
