@@ -16,6 +16,7 @@ import case_upload
 import case_stalled
 import case_catalog
 import case_programs
+import case_thumbnails
 import case_instructions
 import machine
 import record

@@ -13,8 +13,8 @@ extern "C" {
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,7 +39,9 @@ constexpr int kMaxStreams = 32;
 /// How long a picture that is not black is looked for, and how long sound is listened to.
 constexpr int kMaxFramesSeen = 150;
 constexpr int kMaxPackets = 100'000;
-constexpr auto kPatience = std::chrono::milliseconds(1500);
+constexpr double kPatienceSeconds = 1.5;  // of processor time, which does not depend on what else runs
+/// In all: a file without a single frame is not read to its end.
+constexpr std::uint64_t kMaxReadBytes = 128 << 20;
 /// Of a frame, looked at in 32 x 32 points: it is black when fewer than these are brighter than nearly black.
 constexpr int kProbeSide = 32;
 constexpr int kBrightPoints = 10;
@@ -74,13 +76,16 @@ using Decoder = std::unique_ptr<AVCodecContext, FreeDecoder>;
 struct Reader {
   SourceFile file;
   std::uint64_t offset = 0;
+  std::uint64_t read_bytes = 0;
 };
 
 int read_bytes(void* opaque, std::uint8_t* into, int count) {
   auto& reader = *static_cast<Reader*>(opaque);
+  if (reader.read_bytes >= kMaxReadBytes) return AVERROR_EOF;
   const auto got =
       reader.file.read_at(reader.offset, {reinterpret_cast<std::byte*>(into), static_cast<std::size_t>(count)});
   reader.offset += got;
+  reader.read_bytes += got;
   return got == 0 ? AVERROR_EOF : static_cast<int>(got);
 }
 
@@ -255,11 +260,12 @@ struct Movie::Streams {
     return avcodec_open2(decoder.get(), codec, nullptr) < 0 ? nullptr : std::move(decoder);
   }
 
-  /// Hands every decoded frame of a stream to `take` until that returns false or there are no more, and every packet
-  /// before it is decoded to `see`.
+  /// Hands every decoded frame of a stream to `take` until that returns false, there are no more or it has taken too
+  /// long; and every packet before it is decoded to `see`.
   template <class Take, class See>
   void decode(int index, AVCodecContext* decoder, Take take, See see) {
     const Frame frame(av_frame_alloc());
+    const auto begun = std::clock();
     bool at_end = false;
     for (int packets = 0; packets < kMaxPackets && !at_end; ++packets) {
       at_end = av_read_frame(input.get(), packet.get()) < 0;
@@ -273,6 +279,7 @@ struct Movie::Streams {
       while (avcodec_receive_frame(decoder, frame.get()) >= 0) {
         if (!take(frame.get())) return;
       }
+      if (static_cast<double>(std::clock() - begun) > kPatienceSeconds * CLOCKS_PER_SEC) return;
     }
   }
 };
@@ -339,7 +346,6 @@ Expected<Picture> Movie::frame(const Plan& plan) {
   const auto decoder = streams_->decoder_for(streams_->input->streams[streams_->video]);
   if (decoder == nullptr) return Unexpected(Outcome::kUnsupported);
   const Frame chosen(av_frame_alloc());
-  const auto until = std::chrono::steady_clock::now() + kPatience;
   int seen = 0;
   streams_->decode(
       streams_->video, decoder.get(),
@@ -349,7 +355,7 @@ Expected<Picture> Movie::frame(const Plan& plan) {
           av_frame_unref(chosen.get());
           av_frame_ref(chosen.get(), frame);
         }
-        return !suits && ++seen < kMaxFramesSeen && std::chrono::steady_clock::now() < until;
+        return !suits && ++seen < kMaxFramesSeen;
       },
       [](const AVPacket&) {});
   if (chosen->width == 0) return Unexpected(Outcome::kBroken);
@@ -377,12 +383,11 @@ Expected<Picture> Movie::waveform(Size size) {
   const auto decoder = streams_->decoder_for(streams_->input->streams[streams_->audio]);
   if (decoder == nullptr) return Unexpected(Outcome::kUnsupported);
   Loudness loudness;
-  const auto until = std::chrono::steady_clock::now() + kPatience;
   streams_->decode(
       streams_->audio, decoder.get(),
       [&](const AVFrame* frame) {
         loudness.add(samples_of(frame));
-        return std::chrono::steady_clock::now() < until;
+        return true;
       },
       [](const AVPacket&) {});
   if (loudness.empty()) return Unexpected(Outcome::kBroken);

@@ -22,6 +22,8 @@ using thumbnails::Outcome;
 constexpr int kJpegQuality = 80;
 constexpr int kPngCompression = 6;
 constexpr int kWebpQuality = 75;
+/// Of an SVG or a page, in pixels or points: a page may have 200 inches.
+constexpr std::uint32_t kLargestDrawing = 14'400;
 constexpr int kWebpEffort = 2;  // of 6: an animation has many frames
 /// What a browser shows a frame for that gives no time.
 constexpr int kUnknownDelayMs = 100;
@@ -43,9 +45,13 @@ struct UnreferenceObject {
 };
 using Source = std::unique_ptr<VipsSource, UnreferenceObject>;
 
-Source open_source(const SourceFile& file) {
+/// Null when the loader of that format does not want it. libvips would go on to ask all others then, even those that
+/// are blocked: ImageMagick comes last.
+Source open_source(const SourceFile& file, const SourceFormat& format) {
   lseek(file.descriptor(), 0, SEEK_SET);  // it is shared with whoever has read before
-  return Source(vips_source_new_from_descriptor(file.descriptor()));
+  Source source(vips_source_new_from_descriptor(file.descriptor()));
+  const std::string loader = std::string(format.loader) + "_source";
+  return source != nullptr && vips_foreign_is_a_source(loader.c_str(), source.get()) ? std::move(source) : nullptr;
 }
 
 bool is_animation(VipsImage* image) { return vips_image_get_page_height(image) < image->Ysize; }
@@ -150,6 +156,28 @@ Expected<Picture> on_white(const Picture& picture) {
   return Picture(flat);
 }
 
+/// libvips describes the size of a WebP in an EXIF chunk of its own, whatever it is told: taken out again.
+void remove_exif(std::vector<std::byte>& webp) {
+  constexpr std::size_t kFlags = 20;
+  constexpr auto kHasExif = std::byte{0x08};
+  const auto chunk_bytes = [&](std::size_t at) {
+    std::uint32_t length = 0;
+    std::memcpy(&length, &webp[at + 4], sizeof length);
+    return 8 + std::size_t{length} + length % 2;
+  };
+  for (std::size_t at = 12; at + 8 <= webp.size();) {
+    const auto next = std::min(at + chunk_bytes(at), webp.size());
+    if (std::memcmp(&webp[at], "EXIF", 4) != 0) {
+      at = next;
+      continue;
+    }
+    webp.erase(webp.begin() + static_cast<std::ptrdiff_t>(at), webp.begin() + static_cast<std::ptrdiff_t>(next));
+    webp[kFlags] &= ~kHasExif;
+  }
+  const auto rest = static_cast<std::uint32_t>(webp.size() - 8);
+  std::memcpy(&webp[4], &rest, sizeof rest);
+}
+
 }  // namespace
 
 void Picture::Unreference::operator()(VipsImage* image) const { g_object_unref(image); }
@@ -183,18 +211,26 @@ void start_pictures() {
 
 Expected<PictureFacts> read_facts(const SourceFile& file, const SourceFormat& format, std::uint64_t max_pixels) {
   if (format.size.pixels() > max_pixels) return Unexpected(Outcome::kTooManyPixels);
-  const auto source = open_source(file);
+  const auto source = open_source(file, format);
   if (source == nullptr) return broken();
   VipsImage* image = vips_image_new_from_source(source.get(), "", "access", VIPS_ACCESS_SEQUENTIAL, nullptr);
-  if (image == nullptr) return broken();
+  if (image == nullptr) {
+    const bool is_locked = std::string_view(vips_error_buffer()).find("encrypted") != std::string_view::npos;
+    vips_error_clear();
+    return Unexpected(is_locked ? Outcome::kUnsupported : Outcome::kBroken);
+  }
   const Picture owned(image);
   if (!was_loaded_by(image, format)) return Unexpected(Outcome::kUnsupported);
   PictureFacts facts;
   facts.shown = owned.size();
+  // What is drawn is drawn at the size that is needed, but not from any size.
   const bool is_drawn = format.format == Format::kSvg || format.format == Format::kPdf;
-  if (!is_drawn && facts.shown.pixels() > max_pixels) return Unexpected(Outcome::kTooManyPixels);
+  const bool is_large =
+      is_drawn ? std::max(facts.shown.width, facts.shown.height) > kLargestDrawing : facts.shown.pixels() > max_pixels;
+  if (is_large) return Unexpected(Outcome::kTooManyPixels);
   const int orientation = vips_image_get_orientation(image);
   facts.is_turned = orientation > 1;
+  facts.has_profile = vips_image_get_typeof(image, VIPS_META_ICC_NAME) != 0;
   if (vips_image_get_orientation_swap(image)) facts.shown = facts.shown.turned();
   if (format.format == Format::kGif || format.format == Format::kWebp) {
     facts.frames = static_cast<std::uint32_t>(std::max(vips_image_get_n_pages(image), 1));
@@ -203,13 +239,16 @@ Expected<PictureFacts> read_facts(const SourceFile& file, const SourceFormat& fo
   return facts;
 }
 
-Expected<Picture> load(const SourceFile& file, const SourceFormat& format, const Plan& plan, std::uint32_t frames) {
-  const auto source = open_source(file);
+Expected<Picture> load(const SourceFile& file, const SourceFormat& format, const PictureFacts& facts, const Plan& plan,
+                       std::uint32_t frames) {
+  const auto source = open_source(file, format);
   if (source == nullptr) return broken();
   const std::string options = frames > 1 ? "[n=" + std::to_string(frames) + "]" : "";
+  // With a profile to go to, libvips takes one for granted where the file has none, and changes its colours.
+  const char* profile = facts.has_profile ? "srgb" : nullptr;
   VipsImage* image = nullptr;
   if (vips_thumbnail_source(source.get(), &image, static_cast<int>(plan.scaled.width), "height",
-                            static_cast<int>(plan.scaled.height), "size", VIPS_SIZE_FORCE, "export_profile", "srgb",
+                            static_cast<int>(plan.scaled.height), "size", VIPS_SIZE_FORCE, "export_profile", profile,
                             "fail_on", VIPS_FAIL_ON_ERROR, "option_string", options.c_str(), nullptr) != 0) {
     return broken();
   }
@@ -287,6 +326,7 @@ Expected<Encoded> encode(const Picture& picture) {
   encoded.bytes.resize(length);
   std::memcpy(encoded.bytes.data(), buffer, length);
   g_free(buffer);
+  if (encoded.format == Format::kWebp) remove_exif(encoded.bytes);
   return encoded;
 }
 

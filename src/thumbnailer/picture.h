@@ -47,8 +47,9 @@ struct Encoded {
 
 /// What a source says of itself before it is decoded.
 struct PictureFacts {
-  Size shown;              // after its orientation is applied
-  bool is_turned = false;  // it has an orientation to apply
+  Size shown;                // after its orientation is applied
+  bool is_turned = false;    // it has an orientation to apply
+  bool has_profile = false;  // its colours are not sRGB
   std::uint32_t frames = 1;
   std::uint64_t duration_ms = 0;
 };
@@ -59,7 +60,8 @@ void start_pictures();
 
 Expected<PictureFacts> read_facts(const SourceFile& file, const SourceFormat& format, std::uint64_t max_pixels);
 /// The source's first `frames` frames as planned, turned upright, in sRGB. PDF and SVG are drawn at this size.
-Expected<Picture> load(const SourceFile& file, const SourceFormat& format, const Plan& plan, std::uint32_t frames);
+Expected<Picture> load(const SourceFile& file, const SourceFormat& format, const PictureFacts& facts, const Plan& plan,
+                       std::uint32_t frames);
 
 /// Scales and cuts a single picture.
 Expected<Picture> fit(const Picture& picture, const Plan& plan);

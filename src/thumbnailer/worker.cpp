@@ -100,7 +100,7 @@ class Answer {
       reply_.height = shown.height;
       return Outcome::kOriginal;
     }
-    if (!keeps_animation) return finish(load(file_, format_, plan, 1));
+    if (!keeps_animation) return finish(load(file_, format_, *facts, plan, 1));
     const std::uint32_t affordable = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(kAnimationPictures * job_.max_source_pixels / shown.pixels(), job_.max_frames));
     const std::uint32_t max_frames = std::max(affordable, 1U);
@@ -109,7 +109,7 @@ class Answer {
       if (!movie) return Unexpected(movie.error());
       return finish(movie->animation(plan, max_frames, format_.plays));
     }
-    return finish(load(file_, format_, plan, std::min(facts->frames, max_frames)));
+    return finish(load(file_, format_, *facts, plan, std::min(facts->frames, max_frames)));
   }
 
   Expected<Outcome> from_movie() {
