@@ -176,7 +176,8 @@ class Service {
         descriptors_(raise_descriptor_limit()),
         max_connections_(connection_limit(config)),
         loops_(config.http.threads > 0 ? config.http.threads : std::max(1u, std::thread::hardware_concurrency())),
-        repository_(server_names(config), {config.uploads, config.downloads, upload_limit(), cached_files()}, *catalog_,
+        repository_(server_names(config),
+                    {config.uploads, config.downloads, upload_limit(), cached_files(), config.quotas}, *catalog_,
                     *blobs_, clock_, random_),
         api_(make_sites(config, *client_, clock_), repository_, clock_, config.demo),
         server_(

@@ -22,6 +22,7 @@
 #include "catalog/catalog.h"
 #include "config/config.h"
 #include "repository/commit_queue.h"
+#include "repository/quota.h"
 #include "repository/rate_limiter.h"
 #include "repository/stored_cache.h"
 #include "repository/tidier.h"
@@ -81,6 +82,7 @@ class Repository {
     config::Config::Downloads downloads;
     std::size_t max_running_uploads = 1024;  // each has a file open, or Upload::kMaxHeldBytes in memory; 503 beyond
     std::size_t max_cached_files = 512;      // of hot media, kept open
+    std::vector<config::Quota> quotas{};
   };
 
   /// `server_names` are ours: media of others is not found. All references must outlive the repository.
@@ -96,7 +98,7 @@ class Repository {
                                std::string filename);
 
   /// Begins to fill a media id, or, when the request names none, a new one of `server_name`. Every refusal that can be
-  /// known without the body is given here: 403, 404, 409, 413.
+  /// known without the body is given here: 403, 404, 409, 413, 429.
   Task<Result<std::unique_ptr<Upload>>> begin_upload(auth::Requester requester, UploadRequest request);
 
   /// What `open` would find, if that is a stored file that was downloaded before and is still at hand; else null. Never
@@ -119,6 +121,28 @@ class Repository {
 
   /// How far an id has come, without waiting, for somebody with a valid token. 404 for ids that are unknown or expired.
   Task<Result<Arrival>> arrival(Mxc mxc);
+
+  /// What is stored under an id. 404 for ids that are unknown, expired, or quarantined if not `for_admin`; 504
+  /// M_NOT_YET_UPLOADED for one that waits for its content.
+  Task<Result<catalog::Record>> describe(Mxc mxc, bool for_admin);
+
+  /// What a user has stored.
+  Task<Result<catalog::Usage>> usage(std::string user);
+  /// What the user may store, at most; null: as much as there is room for.
+  const catalog::Allowance* allowance_of(std::string_view user) const { return quotas_.find(user); }
+
+  /// Deletes an id for good, for its owner or an admin: from then on it is unknown, also to those who wait for it. An
+  /// upload that fills it is broken off. Downloads that have begun may end. Its bytes go when no other id has them and
+  /// nobody reads them any more. 403, 404.
+  Task<Result<>> remove(auth::Requester requester, Mxc mxc);
+
+  /// Whether a content is quarantined: then every id that has it is unknown to everybody, and no upload of it is taken.
+  /// By digest, by id, or for all that a user has stored until now, in batches. Returns how many ids appear, or vanish;
+  /// by id, 404 if nothing is stored under it.
+  enum class Visibility { kHidden, kShown };
+  Task<Result<std::size_t>> set_visibility(std::vector<Sha256Digest> contents, Visibility visibility);
+  Task<Result<std::size_t>> set_visibility(Mxc mxc, Visibility visibility);
+  Task<Result<std::size_t>> set_visibility_of_user(std::string user, Visibility visibility);
 
   /// Removes expired reservations for good. They have stopped counting long before.
   Task<Result<std::size_t>> reap();
@@ -166,6 +190,7 @@ class Repository {
   [[gnu::noinline]] void judge(const DownloadRequest& request, const Result<Found>& found, Look& at) const;
   Task<Result<Found>> look(const Mxc& mxc);
   Result<Found> find_and_open(const Mxc& mxc);
+  Task<Result<std::unique_ptr<Quotas::Share>>> take_share(const std::string& user, std::optional<std::uint64_t> size);
   Result<> check_may_fill(const catalog::Record& record, const auth::Requester& requester) const;
 
   const std::vector<std::string> server_names_;
@@ -176,9 +201,11 @@ class Repository {
   RandomSource& random_;
 
   RateLimiter create_rate_;
+  Quotas quotas_;
   transfer::TransferTable transfers_;
   transfer::WaitingRoom waiting_room_;
   StoredCache stored_cache_;
+  const blobs::IsReferenced refers_to_ = [this](const Sha256Digest& digest) { return catalog_.refers_to(digest); };
   const std::shared_ptr<std::atomic<std::size_t>> followers_ = std::make_shared<std::atomic<std::size_t>>(0);
   std::atomic<std::size_t> running_uploads_{0};
 
@@ -193,7 +220,7 @@ class Repository {
   BlockingPool disk_pool_{"sluice-disk", kDiskThreads};
   BlockingPool look_pool_{"sluice-look", kLookThreads};
   CommitQueue commits_{catalog_};
-  Tidier tidier_{[this] { blobs_.tidy(); }};
+  Tidier tidier_{[this] { return blobs_.tidy(refers_to_); }};
   // Small uploads share the syncs of the blob store. A large one goes alone, since its neighbours would wait for it.
   // With 64 uploads at once: one thread 600/s, since each file's fsync waits for the disk, two 2,500/s, four 4,000/s;
   // more make the groups smaller, cost more and bring nothing.

@@ -2,6 +2,7 @@
 #include "repository/stored_cache.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace sluice::repository {
@@ -46,6 +47,21 @@ void StoredCache::forget(const Mxc& mxc) {
   if (found == shard.by_id.end()) return;
   shard.entries.erase(found->second);
   shard.by_id.erase(found);
+}
+
+void StoredCache::forget_contents(std::span<const Sha256Digest> contents) {
+  const std::set<Sha256Digest> forgotten(contents.begin(), contents.end());
+  for (Shard& shard : shards_) {
+    Entries gone;  // destroyed after the lock, as above
+    const std::lock_guard lock(shard.mutex);
+    ++shard.forgotten;
+    for (auto it = shard.entries.begin(); it != shard.entries.end();) {
+      const auto entry = it++;
+      if (!forgotten.contains((*entry)->media.sha256)) continue;
+      shard.by_id.erase((*entry)->media.mxc);
+      gone.splice(gone.end(), shard.entries, entry);
+    }
+  }
 }
 
 }  // namespace sluice::repository
