@@ -108,6 +108,7 @@ TEST_F(QuotaTest, UploadsOfUnknownLengthCannotPassItTogether) {
   EXPECT_TRUE(write(second, "123456"));
   EXPECT_TRUE(seal(first));
   expect_forbidden(seal(second));
+  first.reset();
   second.reset();
   close();
   EXPECT_EQ(count_blobs(), 1u) << "equal content was stored; nothing else is";
