@@ -221,10 +221,22 @@ class MemoryCatalog final : public catalog::Catalog {
     const auto found = records_.find(mxc);
     return found == records_.end() ? catalog::Record() : found->second;
   }
-  Result<> store(const catalog::StoredMedia& media) override {
+  Result<> store(const catalog::StoredMedia& media, const catalog::Allowance&) override {
     const std::lock_guard lock(mutex_);
-    records_[media.mxc] = {{}, media};
+    records_[media.mxc] = {.stored = media};
     return {};
+  }
+  Result<catalog::Usage> usage(std::string_view) override { return catalog::Usage(); }
+  Result<std::uint64_t> check_room(std::string_view, const catalog::Usage&, const catalog::Allowance&,
+                                   WallTime) override {
+    return 0;
+  }
+  Result<bool> remove(const catalog::Record&) override { return false; }
+  Result<std::size_t> quarantine(std::span<const Sha256Digest>) override { return 0; }
+  Result<std::size_t> release(std::span<const Sha256Digest>) override { return 0; }
+  Result<std::vector<catalog::StoredMedia>> stored_by(std::string_view, const std::optional<catalog::StoredMedia>&,
+                                                      std::size_t) override {
+    return std::vector<catalog::StoredMedia>();
   }
   Result<bool> refers_to(const Sha256Digest&) override { return true; }
   Result<std::size_t> reap(WallTime, std::size_t) override { return 0; }
@@ -260,7 +272,9 @@ class OneFile final : public blobs::BlobStore {
   void begin_sync(const FileDescriptor&) override {}
   void publish(std::span<blobs::Publication* const>) override {}
   void settle(blobs::SpoolFile&) override {}
-  void tidy() override {}
+  bool tidy(const blobs::IsReferenced&) override { return false; }
+  Result<std::unique_ptr<blobs::SpoolFile>> begin_removal(const Sha256Digest&) override { return nullptr; }
+  void finish_removal(blobs::SpoolFile&) override {}
   void discard(blobs::SpoolFile&, const blobs::IsReferenced&) override {}
   Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest&) override { return file_; }
   Result<std::size_t> sweep(const blobs::IsReferenced&) override { return 0; }

@@ -37,6 +37,13 @@ Api::Api(std::vector<Site> sites, repository::Repository& repository, const Cloc
   router_.add("GET HEAD", "/_matrix/client/v1/media/config", &Api::media_config);
   router_.add("GET HEAD", "/health", &Api::health);
 
+  router_.add("GET HEAD", "/_matrix/media/unstable/org.matrix.msc4034/usage", &Api::usage);
+  router_.add("GET HEAD", "/_matrix/media/unstable/info/{serverName}/{mediaId}", &Api::info);
+  router_.add("DELETE", "/_matrix/media/unstable/download/{serverName}/{mediaId}", &Api::remove);
+  router_.add("POST DELETE", "/_matrix/media/unstable/admin/quarantine/user/{userId}", &Api::quarantine_user);
+  router_.add("POST DELETE", "/_matrix/media/unstable/admin/quarantine/hash/{sha256}", &Api::quarantine_hash);
+  router_.add("POST DELETE", "/_matrix/media/unstable/admin/quarantine/{serverName}/{mediaId}", &Api::quarantine_media);
+
   if (offers_demo) {
     router_.add("GET HEAD", "/_sluice/demo", &Api::demo_asset);
     router_.add("GET HEAD", "/_sluice/demo/{file}", &Api::demo_asset);
@@ -112,6 +119,13 @@ Task<Result<auth::Requester>> Api::identify(Call& call) {
 void Api::note(http::Exchange& exchange, const auth::Requester& requester) {
   exchange.notes().user = requester.user;
   exchange.notes().admin = requester.admin;
+}
+
+Result<Mxc> Api::own_mxc(const Call& call) {
+  const auto mxc = Mxc::of(call.path[0], call.path[1]);
+  if (!mxc || mxc->server_name() != call.site.server_name) return fail::not_found("Unknown media ID");
+  call.exchange.notes().media = mxc->to_uri();
+  return *mxc;
 }
 
 }  // namespace sluice::api

@@ -76,6 +76,22 @@ class Api {
   // config.cpp
   Answer media_config(Call call);
   Answer health(Call call);
+  // delete.cpp
+  Answer remove(Call call);
+  // info.cpp
+  Answer info(Call call);
+  // usage.cpp
+  Answer usage(Call call);
+  // quarantine.cpp
+  Answer quarantine_media(Call call);
+  Answer quarantine_user(Call call);
+  Answer quarantine_hash(Call call);
+  using Visibility = repository::Repository::Visibility;
+  using SetVisibility = Task<Result<std::size_t>> (Api::*)(const Call&, Visibility);
+  Answer set_visibility(Call call, SetVisibility set);
+  Task<Result<std::size_t>> set_visibility_of_media(const Call& call, Visibility visibility);
+  Task<Result<std::size_t>> set_visibility_of_user(const Call& call, Visibility visibility);
+  Task<Result<std::size_t>> set_visibility_of_hash(const Call& call, Visibility visibility);
   // demo.cpp
   Answer demo_asset(Call call);
   Answer demo_arrival(Call call);
@@ -90,6 +106,9 @@ class Api {
   static std::optional<Result<auth::Requester>> recall(const Call& call);
   static std::string_view token_of(const Call& call);  // empty if there is none
   static void note(http::Exchange& exchange, const auth::Requester& requester);
+  /// The media that the first two captured segments name, which is noted. 404 for one of another homeserver: whoever
+  /// owns or administers something here does so on one homeserver, even if several are served.
+  static Result<Mxc> own_mxc(const Call& call);
 
   const std::vector<Site> sites_;
   repository::Repository& repository_;

@@ -125,6 +125,12 @@ class ApiTest : public repository::RepositoryTest {
     return "/_matrix/client/v1/media/download/" + mxc.server_name() + "/" + mxc.media_id();
   }
 
+  /// A request without a body.
+  Reply send(std::string method, std::string target, const std::string& token) {
+    return send(
+        {.method = std::move(method), .target = std::move(target), .fields = {{"Authorization", "Bearer " + token}}});
+  }
+
   static inline const std::pair<std::string, std::string> kBearer{"Authorization", "Bearer alice"};
 
   bool offers_demo_ = false;
@@ -133,8 +139,11 @@ class ApiTest : public repository::RepositoryTest {
 
  private:
   std::vector<Site> make_sites() {
-    auto here = std::make_unique<AuthenticatorDouble>(std::map<std::string, auth::Requester>{
-        {"alice", repository::kAlice}, {"mallory", repository::kMallory}, {"guest", repository::kGuest}});
+    auto here =
+        std::make_unique<AuthenticatorDouble>(std::map<std::string, auth::Requester>{{"alice", repository::kAlice},
+                                                                                     {"mallory", repository::kMallory},
+                                                                                     {"guest", repository::kGuest},
+                                                                                     {"admin", repository::kAdmin}});
     auto there = std::make_unique<AuthenticatorDouble>(
         std::map<std::string, auth::Requester>{{"nora", {.user = "@nora:example.net"}}});
     here_ = here.get();

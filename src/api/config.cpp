@@ -8,8 +8,17 @@ namespace sluice::api {
 
 Api::Answer Api::media_config(Call call) {
   call.exchange.notes().operation = "config";
-  if (const auto requester = co_await identify(call); !requester) co_return refuse(call.exchange, requester.error());
-  co_return json_response(fmt::format("{{\"m.upload.size\":{}}}", repository_.limits().uploads.max_size));
+  const auto requester = co_await identify(call);
+  if (!requester) co_return refuse(call.exchange, requester.error());
+  std::string json = fmt::format("{{\"m.upload.size\":{}", repository_.limits().uploads.max_size);
+  if (const catalog::Allowance* allowance = repository_.allowance_of(requester->user)) {  // MSC4034
+    const auto add = [&json](std::string_view key, std::optional<std::uint64_t> value) {
+      if (value) json += fmt::format(",\"org.matrix.msc4034.storage.{}\":{}", key, *value);
+    };
+    add("size", allowance->max_bytes);
+    add("max_files", allowance->max_files);
+  }
+  co_return json_response(json + "}");
 }
 
 Api::Answer Api::health(Call call) {

@@ -48,6 +48,12 @@ using IsReferenced = std::function<Result<bool>(const Sha256Digest&)>;
 ///   settle        -> the same two
 ///   tidy          -> the blob alone
 ///
+/// And the way out, when the last media that has a content is deleted:
+///   begin_removal  -> the blob, and a spool file named by its digest: a sweep removes the latter
+///   (the catalog commits) -> the same two: a sweep removes both, unless the catalog refers to the digest
+///   finish_removal -> the same two
+///   tidy           -> nothing, once no upload of it is on its way; who reads the blob keeps its bytes
+///
 /// Every call may block, but for hold and settle, and may come from any thread; one SpoolFile is used by one thread at
 /// a time.
 class BlobStore {
@@ -75,13 +81,22 @@ class BlobStore {
   }
   /// The catalog has committed: the spool name is of no more use, and `tidy` may remove it. Does no I/O.
   virtual void settle(SpoolFile& file) = 0;
-  /// Removes the spool names of what was settled, once the blobs can do without them; the more at once, the cheaper for
-  /// each. Cannot fail in a way that matters: what stays is swept later.
-  virtual void tidy() = 0;
+  /// Removes the spool names of what was settled, once the blobs can do without them, and the contents whose removal is
+  /// finished and that nobody refers to; the more at once, the cheaper for each. True when a removal has to wait for
+  /// the next time: an upload of the same content is on its way. Cannot fail in a way that matters: what stays is swept
+  /// later.
+  virtual bool tidy(const IsReferenced& is_referenced) = 0;
   /// The catalog has certainly not committed: gives the space of what was published back, unless the catalog refers to
   /// the same content or another upload of it is on its way there; a sweep finds out later then. `is_referenced` is
   /// called at most once, inside the call. A file that is neither settled nor discarded is left to the sweep.
   virtual void discard(SpoolFile& file, const IsReferenced& is_referenced) = 0;
+
+  /// Before the catalog forgets a media of this content, perhaps its last: what is on stable storage when this returns
+  /// lets a sweep find the content. Null when there is no such content. Destroyed unfinished, because nobody can say
+  /// whether the catalog has committed, it is left to the sweep.
+  virtual Result<std::unique_ptr<SpoolFile>> begin_removal(const Sha256Digest& sha256) = 0;
+  /// The catalog has committed, or certainly not: `tidy` asks it whether the content may go. Does no I/O.
+  virtual void finish_removal(SpoolFile& file) = 0;
 
   /// Opens a blob for reading; all who read it at the same time share one descriptor, so nobody may move its file
   /// offset. 404 M_NOT_FOUND if it is missing.

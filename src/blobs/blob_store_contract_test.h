@@ -6,6 +6,7 @@
 
 #include <latch>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
@@ -25,6 +26,9 @@ inline std::string read_all(const FileDescriptor& file) {
     content.append(chunk, 0, static_cast<std::size_t>(got));
   }
 }
+
+/// A catalog that is empty.
+inline const IsReferenced kNobodyRefers = [](const Sha256Digest&) -> Result<bool> { return false; };
 
 /// What every BlobStore promises. `Maker` is default-constructed for each test and provides
 ///   Result<std::unique_ptr<BlobStore>> open();  // opened again, the store finds what was there
@@ -61,13 +65,19 @@ class BlobStoreContract : public ::testing::Test {
     const auto file = publish(content);
     committed_.insert(sha256(content));
     store_->settle(*file);
-    store_->tidy();
+    store_->tidy(kNobodyRefers);
   }
-  void discard(SpoolFile& file) {
-    store_->discard(file, [this](const Sha256Digest& sha256) { return committed_.contains(sha256); });
+  void discard(SpoolFile& file) { store_->discard(file, is_committed_); }
+  /// What a catalog does that forgets the only media of a content.
+  void remove(std::string_view content) {
+    const auto removal = store_->begin_removal(sha256(content));
+    ASSERT_TRUE(removal) << removal.error().message;
+    committed_.erase(sha256(content));
+    if (*removal) store_->finish_removal(**removal);
   }
+  bool tidy() { return store_->tidy(is_committed_); }
   std::size_t sweep() {
-    const auto removed = store_->sweep([this](const Sha256Digest& sha256) { return committed_.contains(sha256); });
+    const auto removed = store_->sweep(is_committed_);
     EXPECT_TRUE(removed) << removed.error().message;
     return removed.value_or(0);
   }
@@ -79,6 +89,7 @@ class BlobStoreContract : public ::testing::Test {
   Maker maker_;
   std::unique_ptr<BlobStore> store_;
   std::set<Sha256Digest> committed_;  // what a catalog would refer to
+  const IsReferenced is_committed_ = [this](const Sha256Digest& sha256) { return committed_.contains(sha256); };
 };
 
 TYPED_TEST_SUITE_P(BlobStoreContract);
@@ -114,7 +125,7 @@ TYPED_TEST_P(BlobStoreContract, KeepsWhatWasHeld) {
     this->committed_.insert(sha256(content));
     this->store_->settle(*file);
     file.reset();
-    this->store_->tidy();
+    this->store_->tidy(kNobodyRefers);
     EXPECT_EQ(this->sweep(), 0u);
     this->reopen();
     EXPECT_EQ(this->content_of(sha256(content)), content);
@@ -146,7 +157,7 @@ TYPED_TEST_P(BlobStoreContract, WhatWasHeldIsTheSameAsWhatWasReceived) {
   this->discard(*held);
   this->committed_.insert(sha256("same"));
   this->store_->settle(*held_too);
-  this->store_->tidy();
+  this->store_->tidy(kNobodyRefers);
   EXPECT_EQ(this->content_of(sha256("same")), "same");
 }
 
@@ -184,7 +195,7 @@ TYPED_TEST_P(BlobStoreContract, EqualContentAtTheSameTimeIsKeptOnce) {
         EXPECT_TRUE(this->store_->publish(*file, sha256("same")));
         EXPECT_EQ(this->content_of(sha256("same")), "same");
         this->store_->settle(*file);
-        this->store_->tidy();
+        this->store_->tidy(kNobodyRefers);
       });
     }
   }
@@ -208,7 +219,7 @@ TYPED_TEST_P(BlobStoreContract, KeepsWhatWasPublishedTogether) {
     this->committed_.insert(publication.sha256);
     this->store_->settle(*publication.file);
   }
-  this->store_->tidy();
+  this->store_->tidy(kNobodyRefers);
   EXPECT_EQ(this->maker_.count_blobs(), 5u);
   this->reopen();
   EXPECT_EQ(this->sweep(), 0u);
@@ -342,6 +353,148 @@ TYPED_TEST_P(BlobStoreContract, ASweepThatCannotAskRemovesNothing) {
   EXPECT_EQ(this->sweep(), 1u);
 }
 
+// ---- removing ----
+
+TYPED_TEST_P(BlobStoreContract, WhatIsRemovedIsGone) {
+  this->keep("content");
+  this->keep("other");
+  this->remove("content");
+  EXPECT_EQ(this->content_of(sha256("content")), "content") << "before it is tidied";
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(this->content_of(sha256("content")), "M_NOT_FOUND");
+  EXPECT_EQ(this->content_of(sha256("other")), "other");
+  EXPECT_EQ(this->maker_.count_blobs(), 1u);
+  EXPECT_EQ(this->sweep(), 0u);
+  this->keep("content");
+  EXPECT_EQ(this->content_of(sha256("content")), "content") << "it may come again";
+}
+
+TYPED_TEST_P(BlobStoreContract, WhoReadsKeepsTheBytesOfWhatIsRemoved) {
+  this->keep("content");
+  const auto reader = *this->store_->open(sha256("content"));
+  this->remove("content");
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(read_all(*reader), "content");
+  EXPECT_EQ(this->content_of(sha256("content")), "M_NOT_FOUND") << "the reader's file is not handed out any more";
+}
+
+TYPED_TEST_P(BlobStoreContract, WhatSomebodyStillRefersToIsNotRemoved) {
+  this->keep("content");
+  this->remove("content");
+  this->committed_.insert(sha256("content"));
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(this->content_of(sha256("content")), "content");
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, EqualContentRemovedTwiceAtOnceIsGone) {
+  this->keep("content");
+  this->remove("content");
+  this->remove("content");
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, WhatIsRemovedRightAfterItWasSettledIsGone) {
+  const auto file = this->publish("content");
+  this->store_->settle(*file);
+  this->remove("content");
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, ARemovalWaitsForAnUploadOfEqualContent) {
+  this->keep("content");
+  const auto uploaded = this->publish("content");
+  this->remove("content");
+  EXPECT_TRUE(this->tidy());
+  EXPECT_EQ(this->content_of(sha256("content")), "content");
+  this->committed_.insert(sha256("content"));
+  this->store_->settle(*uploaded);
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(this->content_of(sha256("content")), "content");
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, ARemovalWaitsForAnUploadThatIsThenDiscarded) {
+  this->keep("content");
+  const auto refused = this->publish("content");
+  this->remove("content");
+  EXPECT_TRUE(this->tidy());
+  this->discard(*refused);
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
+TYPED_TEST_P(BlobStoreContract, ARemovalThatIsNotFinishedIsDecidedByTheSweep) {
+  for (const bool was_forgotten : {false, true}) {
+    this->keep("content");
+    ASSERT_TRUE(this->store_->begin_removal(sha256("content")));
+    if (was_forgotten) this->committed_.clear();
+    this->tidy();
+    EXPECT_EQ(this->content_of(sha256("content")), "content");
+    this->reopen();
+    EXPECT_EQ(this->sweep(), 1u);
+    EXPECT_EQ(this->content_of(sha256("content")), was_forgotten ? "M_NOT_FOUND" : "content");
+  }
+}
+
+TYPED_TEST_P(BlobStoreContract, WhatIsMissingNeedsNoRemoval) {
+  const auto removal = this->store_->begin_removal(sha256("nothing"));
+  ASSERT_TRUE(removal);
+  EXPECT_EQ(*removal, nullptr);
+}
+
+TYPED_TEST_P(BlobStoreContract, ARemovalThatCannotAskRemovesNothing) {
+  this->keep("content");
+  this->remove("content");
+  EXPECT_TRUE(this->store_->tidy([](const Sha256Digest&) -> Result<bool> { return fail::internal("broken"); }));
+  EXPECT_EQ(this->content_of(sha256("content")), "content");
+  EXPECT_FALSE(this->tidy());
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+}
+
+// Uploads and removals of one content by many threads: whoever was told that it is stored finds it.
+TYPED_TEST_P(BlobStoreContract, RemovingAndUploadingEqualContentAtTheSameTimeLosesNothing) {
+  constexpr int kThreads = 4;
+  constexpr int kRounds = 100;
+  std::mutex mutex;
+  int references = 0;
+  const IsReferenced is_referenced = [&](const Sha256Digest&) -> Result<bool> {
+    const std::lock_guard lock(mutex);
+    return references > 0;
+  };
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < kRounds; ++round) {
+        const auto file = this->publish("content");
+        {
+          const std::lock_guard lock(mutex);
+          ++references;
+        }
+        this->store_->settle(*file);
+        if (round % 2 == 0) this->store_->tidy(is_referenced);
+        ASSERT_EQ(this->content_of(sha256("content")), "content");
+        const auto removal = this->store_->begin_removal(sha256("content"));
+        ASSERT_TRUE(removal && *removal);
+        {
+          const std::lock_guard lock(mutex);
+          --references;
+        }
+        this->store_->finish_removal(**removal);
+        if (round % 3 == 0) this->store_->tidy(is_referenced);
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_FALSE(this->store_->tidy(is_referenced));
+  EXPECT_EQ(this->maker_.count_blobs(), 0u);
+  EXPECT_EQ(this->sweep(), 0u);
+}
+
 TYPED_TEST_P(BlobStoreContract, TheCheckLeavesNothing) {
   EXPECT_TRUE(this->store_->check());
   EXPECT_EQ(this->sweep(), 0u);
@@ -358,6 +511,12 @@ REGISTER_TYPED_TEST_SUITE_P(BlobStoreContract, KeepsWhatWasPublished, KeepsAnEmp
                             EqualContentRefusedTwiceIsGoneAfterTheSweep, ADiscardedUploadGivesItsSpaceBackAtOnce,
                             DiscardingLeavesEqualContentThatIsStored, DiscardingLeavesEqualContentThatIsOnItsWay,
                             TheLastOfSeveralToBeDiscardedTakesTheContentAlong, ReadersAtTheSameTimeShareADescriptor,
-                            ASweepThatCannotAskRemovesNothing, TheCheckLeavesNothing);
+                            ASweepThatCannotAskRemovesNothing, WhatIsRemovedIsGone,
+                            WhoReadsKeepsTheBytesOfWhatIsRemoved, WhatSomebodyStillRefersToIsNotRemoved,
+                            EqualContentRemovedTwiceAtOnceIsGone, WhatIsRemovedRightAfterItWasSettledIsGone,
+                            ARemovalWaitsForAnUploadOfEqualContent, ARemovalWaitsForAnUploadThatIsThenDiscarded,
+                            ARemovalThatIsNotFinishedIsDecidedByTheSweep, WhatIsMissingNeedsNoRemoval,
+                            ARemovalThatCannotAskRemovesNothing,
+                            RemovingAndUploadingEqualContentAtTheSameTimeLosesNothing, TheCheckLeavesNothing);
 
 }  // namespace sluice::blobs

@@ -74,11 +74,12 @@ class OnTheirWay {
     const std::lock_guard lock(mutex_);
     if (const auto found = uploads_.find(sha256); --found->second == 0) uploads_.erase(found);
   }
-  /// Does `work` if one upload alone has this content; no other can publish it meanwhile.
+  /// Does `work` if no upload has this content, besides `own` of the caller; none can publish it meanwhile.
   template <class Work>
-  void do_if_alone(const Sha256Digest& sha256, Work work) {
+  void do_if_alone(const Sha256Digest& sha256, std::size_t own, Work work) {
     const std::lock_guard lock(mutex_);
-    if (uploads_.at(sha256) == 1) work();
+    const auto found = uploads_.find(sha256);
+    if ((found == uploads_.end() ? 0 : found->second) == own) work();
   }
 
  private:
@@ -100,6 +101,15 @@ class FolderSpoolFile final : public SpoolFile {
   FolderSpoolFile(FileSystem& fs, OnTheirWay& on_their_way, const std::string& spool, std::string id,
                   std::vector<std::byte> content)
       : fs_(fs), on_their_way_(on_their_way), spool_(spool), name_{std::move(id), {}}, held_(std::move(content)) {}
+
+  /// The mark of a content that is to be removed: it stays, whatever happens, until `release`.
+  FolderSpoolFile(FileSystem& fs, OnTheirWay& on_their_way, const std::string& spool, SpoolName name)
+      : fs_(fs),
+        on_their_way_(on_their_way),
+        spool_(spool),
+        name_(std::move(name)),
+        has_name_(true),
+        is_needed_mark_(true) {}
 
   ~FolderSpoolFile() override {
     if (!is_needed_mark_) remove_name();
@@ -289,26 +299,32 @@ class FolderStore final : public BlobStore {
     settled_.push_back(settled.release());
   }
 
-  void tidy() override {
+  bool tidy(const IsReferenced& is_referenced) override {
     std::vector<Mark> settled;
+    std::vector<Mark> removals;
     {
       const std::lock_guard lock(settled_mutex_);
       settled.swap(settled_);
+      removals.swap(removals_);
     }
-    // A thousand small uploads cost 256 of these syncs, not one each.
-    std::map<std::string, SystemResult<>> synced;
-    for (const Mark& mark : settled) synced.try_emplace(blob_folder(mark.sha256));
-    for (auto& [folder, outcome] : synced) outcome = fs_.sync_directory(folder);
-    for (const Mark& mark : settled) {
-      if (synced.at(blob_folder(mark.sha256))) (void)fs_.remove(mark.path);
-      on_their_way_.remove(mark.sha256);
-    }
+    sync_and_unmark(settled);
+    for (const Mark& mark : settled) on_their_way_.remove(mark.sha256);
+
+    // What was settled just now is on its way no more.
+    const auto undecided = std::ranges::partition(
+        removals, [&](const Mark& mark) { return remove_unless_needed(mark.sha256, is_referenced); });
+    const std::vector<Mark> waiting(undecided.begin(), undecided.end());
+    removals.erase(undecided.begin(), undecided.end());
+    sync_and_unmark(removals);
+    const std::lock_guard lock(settled_mutex_);
+    removals_.insert(removals_.end(), waiting.begin(), waiting.end());
+    return !waiting.empty();
   }
 
   void discard(SpoolFile& file, const IsReferenced& is_referenced) override {
     auto& discarded = static_cast<FolderSpoolFile&>(file);
     assert(discarded.is_marked());
-    on_their_way_.do_if_alone(discarded.sha256(), [&] {
+    on_their_way_.do_if_alone(discarded.sha256(), 1, [&] {
       const Result<bool> referenced = is_referenced(discarded.sha256());
       if (!referenced) return;
       // Equal content that somebody refers to may have been linked by this one, and not be synced.
@@ -317,6 +333,24 @@ class FolderStore final : public BlobStore {
       if (done) discarded.remove_name();
     });
     discarded.arrive();
+  }
+
+  Result<std::unique_ptr<SpoolFile>> begin_removal(const Sha256Digest& sha256) override {
+    SpoolName name{random_id(random_, kIdBytes), sha256};
+    const SystemResult<> linked = fs_.link(blob_path(sha256), spool_ + '/' + to_text(name));
+    if (!linked && is_missing(linked.error())) return nullptr;
+    if (!linked) return fail::from_system(linked.error(), "Removing a file");
+    auto mark = std::make_unique<FolderSpoolFile>(fs_, on_their_way_, spool_, std::move(name));
+    if (auto synced = fs_.sync_directory(spool_); !synced) {
+      finish_removal(*mark);
+      return fail::from_system(synced.error(), "Removing a file");
+    }
+    return mark;
+  }
+
+  void finish_removal(SpoolFile& file) override {
+    const std::lock_guard lock(settled_mutex_);
+    removals_.push_back(static_cast<FolderSpoolFile&>(file).release());
   }
 
   Result<std::shared_ptr<const FileDescriptor>> open(const Sha256Digest& sha256) override {
@@ -424,8 +458,34 @@ class FolderStore final : public BlobStore {
 
   // The blob must be gone for good before its mark goes.
   SystemResult<> remove_blob(const Sha256Digest& sha256) {
-    if (auto gone = unless_missing(fs_.remove(blob_path(sha256))); !gone) return gone;
+    if (auto gone = remove_blob_name(sha256); !gone) return gone;
     return fs_.sync_directory(blob_folder(sha256));
+  }
+
+  SystemResult<> remove_blob_name(const Sha256Digest& sha256) {
+    open_files_.forget(sha256);  // equal content that comes later is another file
+    return unless_missing(fs_.remove(blob_path(sha256)));
+  }
+
+  /// False when that cannot be decided now. The bytes go with the last name, the mark, so no lock is held for long.
+  bool remove_unless_needed(const Sha256Digest& sha256, const IsReferenced& is_referenced) {
+    bool is_decided = false;
+    on_their_way_.do_if_alone(sha256, 0, [&] {
+      const Result<bool> referenced = is_referenced(sha256);
+      is_decided = referenced && (*referenced || remove_blob_name(sha256));
+    });
+    return is_decided;
+  }
+
+  /// Removes marks, once what has changed in the folders of their blobs is there, or gone, for good. A thousand small
+  /// uploads cost 256 of these syncs, not one each.
+  void sync_and_unmark(const std::vector<Mark>& marks) {
+    std::map<std::string, SystemResult<>> synced;
+    for (const Mark& mark : marks) synced.try_emplace(blob_folder(mark.sha256));
+    for (auto& [folder, outcome] : synced) outcome = fs_.sync_directory(folder);
+    for (const Mark& mark : marks) {
+      if (synced.at(blob_folder(mark.sha256))) (void)fs_.remove(mark.path);
+    }
   }
 
   // Makes a folder's entries durable, its own entry in its parent, and so on up to the folders that we may not read,
@@ -447,8 +507,9 @@ class FolderStore final : public BlobStore {
   const std::string spool_;
   OpenFiles open_files_;
   OnTheirWay on_their_way_;
-  std::mutex settled_mutex_;
-  std::vector<Mark> settled_;  // what `tidy` has to do
+  std::mutex settled_mutex_;  // guards the next two: what `tidy` has to do
+  std::vector<Mark> settled_;
+  std::vector<Mark> removals_;
 };
 
 }  // namespace

@@ -32,6 +32,9 @@ namespace sluice::blobs {
 /// next start asks the catalog. An upload that found its content in place and is not settled leaves no mark: whoever
 /// put the blob there has left one or has committed.
 ///
+/// The removal of a content begins with a mark too, which is linked from the blob; so what the catalog has forgotten is
+/// found by a sweep.
+///
 /// One process at a time uses a folder. `fs` and `random` must outlive the store and its SpoolFiles.
 Result<std::unique_ptr<BlobStore>> open_folder_store(FileSystem& fs, RandomSource& random,
                                                      const std::string& directory);

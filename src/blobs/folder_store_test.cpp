@@ -84,7 +84,7 @@ TEST_F(FolderStoreTest, LaysOutItsFolder) {
 
   store_->settle(*file);
   EXPECT_THAT(spool(), SizeIs(1));
-  store_->tidy();
+  store_->tidy(kNobodyRefers);
   EXPECT_THAT(spool(), IsEmpty());
   EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
 }
@@ -100,7 +100,7 @@ TEST_F(FolderStoreTest, MakesTheFileOfWhatWasHeldAsAMark) {
   EXPECT_EQ(spool().begin()->first.size(), 64u + 1 + 22);
   EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
   store_->settle(*file);
-  store_->tidy();
+  store_->tidy(kNobodyRefers);
   EXPECT_THAT(spool(), IsEmpty());
 }
 
@@ -111,7 +111,7 @@ TEST_F(FolderStoreTest, ReplacesADamagedBlobByAnUploadOfTheSameContent) {
     const auto file = upload == 2 ? hold() : receive();
     ASSERT_TRUE(store_->publish(*file, digest()));
     store_->settle(*file);
-    store_->tidy();
+    store_->tidy(kNobodyRefers);
     EXPECT_THAT(spool(), IsEmpty());
     EXPECT_THAT(blobs(), ElementsAre(std::pair(digest().to_hex(), "content")));
   }
@@ -242,7 +242,7 @@ TEST_F(FolderStoreTest, KeepsTheMarksOfAFolderThatCannotBeSynced) {
   ASSERT_TRUE(store_->publish(*file, digest()));
   store_->settle(*file);
   fs_.fail_call(Call::kSyncDirectory, 1, EIO);
-  store_->tidy();
+  store_->tidy(kNobodyRefers);
   EXPECT_THAT(spool(), SizeIs(1));
   fs_.drop_unsynced();
   EXPECT_EQ(store_->sweep([](const Sha256Digest&) -> Result<bool> { return true; }), 1u);
@@ -322,7 +322,7 @@ class PowerLoss : public ::testing::Test {
     if (!file) return;
     catalog.insert(sha256(content));
     store.settle(*file);
-    store.tidy();
+    store.tidy(kNobodyRefers);
   }
   void keep_untidied(BlobStore& store, Catalog& catalog, std::string_view content) {
     const auto file = publish(store, content);
@@ -348,6 +348,14 @@ class PowerLoss : public ::testing::Test {
       catalog.insert(publication.sha256);
       store.settle(*publication.file);
     }
+  }
+
+  /// The catalog forgets it.
+  void remove(BlobStore& store, Catalog& catalog, std::string_view content) {
+    const auto removal = store.begin_removal(sha256(content));
+    if (!removal || !catalog.erase(sha256(content)) || !*removal) return;
+    store.finish_removal(**removal);
+    store.tidy([&](const Sha256Digest& sha256) { return catalog.contains(sha256); });
   }
 
   void expect_promise_kept(const Catalog& catalog, const std::string& directory, const std::string& when) {
@@ -495,14 +503,43 @@ TEST_F(PowerLoss, DiscardingEqualContentDoesNotHarmWhatWasNeverTidied) {
     keep_untidied(store, catalog, "content");
     if (!discarded) return;
     store.discard(*discarded, [&](const Sha256Digest& sha256) { return catalog.contains(sha256); });
-    store.tidy();
+    store.tidy(kNobodyRefers);
+  });
+}
+
+TEST_F(PowerLoss, WhatWasRemovedDoesNotComeBack) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
+    keep(store, catalog, "content");
+    keep_untidied(store, catalog, "other");
+    remove(store, catalog, "content");
+    remove(store, catalog, "other");
+  });
+}
+
+TEST_F(PowerLoss, WhatComesAgainAfterItWasRemovedIsThere) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
+    keep(store, catalog, "content");
+    remove(store, catalog, "content");
+    keep(store, catalog, "content");
+  });
+}
+
+TEST_F(PowerLoss, EqualContentUnderWayOutlivesARemoval) {
+  lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
+    keep(store, catalog, "content");
+    const auto uploaded = publish(store, "content");
+    remove(store, catalog, "content");
+    if (!uploaded) return;
+    catalog.insert(sha256("content"));
+    store.settle(*uploaded);
+    store.tidy([&](const Sha256Digest& sha256) { return catalog.contains(sha256); });
   });
 }
 
 TEST_F(PowerLoss, OfAGroupIsThereWhatWasCommittedAndNothingElse) {
   lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     keep_group(store, catalog, {"one", "two", "same", "same"});
-    store.tidy();
+    store.tidy(kNobodyRefers);
   });
 }
 
@@ -510,7 +547,7 @@ TEST_F(PowerLoss, TheNextGroupDoesNotHarmTheOneBeforeIt) {
   lose_power_in_many_ways([this](BlobStore& store, Catalog& catalog) {
     keep_group(store, catalog, {"one", "same"});
     keep_group(store, catalog, {"two", "same"});
-    store.tidy();
+    store.tidy(kNobodyRefers);
     keep_group(store, catalog, {"three", "one"});
   });
 }

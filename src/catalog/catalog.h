@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,9 +46,31 @@ struct StoredMedia {
 struct Record {
   std::optional<Reservation> reservation;
   std::optional<StoredMedia> stored;
+  bool is_quarantined = false;  // its content is: the id has one, and nobody may see it
 };
 
-/// What is known of each media id: reservations, and what is stored. It knows nothing of running transfers.
+/// Files and their bytes.
+struct Usage {
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// How much one user may have stored. What is not set is not limited.
+struct Allowance {
+  struct Window {
+    std::uint64_t max_bytes = 0;
+    Milliseconds length{0};
+  };
+
+  std::optional<std::uint64_t> max_files;
+  std::optional<std::uint64_t> max_bytes;
+  std::optional<Window> window;  // what was stored within its length, and is there still, counts
+
+  bool is_unlimited() const { return !max_files && !max_bytes && !window; }
+};
+
+/// What is known of each media id: reservations, and what is stored; and which contents are quarantined. It knows
+/// nothing of running transfers.
 ///
 /// Every call may block and may come from any thread. Changes are on stable storage when the call returns, or, made
 /// inside `in_one_transaction`, when that returns.
@@ -66,12 +89,38 @@ class Catalog {
   /// Expired reservations are returned as long as they have not been reaped; the caller compares times.
   virtual Result<Record> find(const Mxc& mxc) = 0;
 
-  /// Adds what was stored, in place of the id's reservation if that still exists. 409 M_CANNOT_OVERWRITE_MEDIA, and
-  /// no change, if the id is stored already.
-  virtual Result<> store(const StoredMedia& media) = 0;
+  /// Adds what was stored, in place of the id's reservation if that still exists. No change, and
+  ///   409 M_CANNOT_OVERWRITE_MEDIA if the id is stored already,
+  ///   403 M_FORBIDDEN if the content is quarantined,
+  ///   what `check_room` says if its user has no room for it. Counting and adding are one step, so the allowance is
+  ///   exact under any concurrency.
+  virtual Result<> store(const StoredMedia& media, const Allowance& allowance) = 0;
+  Result<> store(const StoredMedia& media) { return store(media, {}); }
 
-  /// Whether any stored media has this content.
+  /// What the user has stored. As cheap for a million files as for one.
+  virtual Result<Usage> usage(std::string_view user) = 0;
+
+  /// Whether `wanted` fits beside what the user has stored; yields how many bytes might come beyond it. 403 M_FORBIDDEN
+  /// when there are too many files or bytes, 429 M_LIMIT_EXCEEDED when there were too many bytes within the window,
+  /// with Retry-After until so many have left it that it fits.
+  virtual Result<std::uint64_t> check_room(std::string_view user, const Usage& wanted, const Allowance& allowance,
+                                           WallTime now) = 0;
+
+  /// Removes the id, if it is still reserved or still stored, as `found` says. False, and no change, when it is not:
+  /// a reservation may have been filled meanwhile.
+  virtual Result<bool> remove(const Record& found) = 0;
+
+  /// Whether any stored media has this content, be it quarantined.
   virtual Result<bool> refers_to(const Sha256Digest& sha256) = 0;
+
+  /// Hides every id that has one of these contents, now or ever; unknown contents may be quarantined too. Returns how
+  /// many ids were shown before. `release` undoes it, and returns how many are shown again.
+  virtual Result<std::size_t> quarantine(std::span<const Sha256Digest> contents) = 0;
+  virtual Result<std::size_t> release(std::span<const Sha256Digest> contents) = 0;
+
+  /// What a user has stored, quarantined or not, in a fixed order: up to `limit` that come after `last`, or the first.
+  virtual Result<std::vector<StoredMedia>> stored_by(std::string_view user, const std::optional<StoredMedia>& last,
+                                                     std::size_t limit) = 0;
 
   /// Removes up to `limit` reservations that are expired at `now`; returns how many it removed.
   virtual Result<std::size_t> reap(WallTime now, std::size_t limit) = 0;

@@ -17,6 +17,7 @@
 
 #include "catalog/sqlite.h"
 #include "catalog/sqlite_schema.h"
+#include "catalog/sqlite_usage.h"
 
 namespace sluice::catalog {
 namespace {
@@ -53,7 +54,7 @@ constexpr std::string_view kFirstExpiry = "SELECT min(expires_at) FROM media WHE
 
 constexpr std::string_view kStore = R"sql(
 INSERT INTO media (media_id, server_name, user, created_at, stored_at, content_type, filename, size, sha256, attempt)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 WHERE NOT EXISTS (SELECT 1 FROM quarantined WHERE sha256 = ?9)
 ON CONFLICT (media_id, server_name) DO UPDATE SET
   user = excluded.user, created_at = excluded.created_at, expires_at = NULL, stored_at = excluded.stored_at,
   content_type = excluded.content_type, filename = excluded.filename,
@@ -66,9 +67,26 @@ DELETE FROM media WHERE (media_id, server_name) IN (
   SELECT media_id, server_name FROM media WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
 )sql";
 
+constexpr std::string_view kRemove = R"sql(
+DELETE FROM media WHERE media_id = ?1 AND server_name = ?2 AND (stored_at IS NOT NULL) = ?3
+)sql";
+
+constexpr std::string_view kQuarantine = "INSERT INTO quarantined (sha256) VALUES (?1) ON CONFLICT (sha256) DO NOTHING";
+constexpr std::string_view kRelease = "DELETE FROM quarantined WHERE sha256 = ?1";
+constexpr std::string_view kIsQuarantined = "SELECT 1 FROM quarantined WHERE sha256 = ?1";
+constexpr std::string_view kCountIds = "SELECT count(*) FROM media WHERE sha256 = ?1";
+
 constexpr std::string_view kFind = R"sql(
-SELECT user, created_at, content_type, filename, expires_at, stored_at, size, sha256, attempt
+SELECT user, created_at, content_type, filename, expires_at, stored_at, size, sha256, attempt,
+  EXISTS (SELECT 1 FROM quarantined WHERE quarantined.sha256 = media.sha256)
 FROM media WHERE media_id = ?1 AND server_name = ?2
+)sql";
+
+// In the order of the index, which ends with the primary key.
+constexpr std::string_view kStoredBy = R"sql(
+SELECT user, created_at, content_type, filename, expires_at, stored_at, size, sha256, attempt, media_id, server_name
+FROM media WHERE user = ?1 AND stored_at >= ?2 AND (stored_at, size, media_id, server_name) > (?2, ?3, ?4, ?5)
+ORDER BY stored_at, size, media_id, server_name LIMIT ?6
 )sql";
 
 constexpr std::string_view kRefersTo = "SELECT 1 FROM media WHERE sha256 = ?1 LIMIT 1";
@@ -76,14 +94,21 @@ constexpr std::string_view kRefersTo = "SELECT 1 FROM media WHERE sha256 = ?1 LI
 std::int64_t to_column(WallTime time) { return time.time_since_epoch().count(); }
 WallTime to_time(std::int64_t column) { return WallTime(Milliseconds(column)); }
 
+// A negative LIMIT would mean none.
+std::int64_t to_limit(std::size_t limit) {
+  return static_cast<std::int64_t>(std::min<std::size_t>(limit, std::numeric_limits<std::int64_t>::max()));
+}
+
 struct Writer {
   Database database;
-  Statement reserve, count_pending, first_expiry, store, reap;
+  Statement reserve, count_pending, first_expiry, store, reap, remove, quarantine, release, is_quarantined, count_ids;
+  UsageStatements usage{};
 };
 
 struct Reader {
   Database database;
-  Statement find, refers_to;
+  Statement find, refers_to, stored_by;
+  UsageStatements usage{};
 };
 
 /// Prepares each statement in turn; stops at the first that fails.
@@ -106,8 +131,14 @@ Result<std::unique_ptr<Writer>> open_writer(const std::string& path) {
                                                            {&writer->count_pending, kCountPending},
                                                            {&writer->first_expiry, kFirstExpiry},
                                                            {&writer->store, kStore},
-                                                           {&writer->reap, kReap}});
+                                                           {&writer->reap, kReap},
+                                                           {&writer->remove, kRemove},
+                                                           {&writer->quarantine, kQuarantine},
+                                                           {&writer->release, kRelease},
+                                                           {&writer->is_quarantined, kIsQuarantined},
+                                                           {&writer->count_ids, kCountIds}});
   if (!prepared) return Failure(prepared.error());
+  if (Result<> counting = writer->usage.prepare(writer->database); !counting) return Failure(counting.error());
   return writer;
 }
 
@@ -117,8 +148,10 @@ Result<std::unique_ptr<Reader>> open_reader(const std::string& path) {
   auto reader = std::make_unique<Reader>(std::move(*database));
   if (Result<> set = reader->database.execute(kConnectionSettings); !set) return Failure(set.error());
   if (Result<> set = reader->database.execute("PRAGMA query_only = ON"); !set) return Failure(set.error());
-  const Result<> prepared = prepare_all(reader->database, {{&reader->find, kFind}, {&reader->refers_to, kRefersTo}});
+  const Result<> prepared = prepare_all(
+      reader->database, {{&reader->find, kFind}, {&reader->refers_to, kRefersTo}, {&reader->stored_by, kStoredBy}});
   if (!prepared) return Failure(prepared.error());
+  if (Result<> counting = reader->usage.prepare(reader->database); !counting) return Failure(counting.error());
   return reader;
 }
 
@@ -162,6 +195,22 @@ class ReaderPool {
   std::vector<std::unique_ptr<Reader>> idle_;
 };
 
+Result<StoredMedia> read_stored(const Mxc& mxc, const Execution& row) {
+  Sha256Digest sha256;
+  const std::span<const std::byte> digest = row.blob(7);
+  if (digest.size() != sha256.bytes.size()) return fail::internal("catalog: a row has a damaged digest");
+  std::ranges::copy(digest, sha256.bytes.begin());
+  return StoredMedia{.mxc = mxc,
+                     .user = row.text(0),
+                     .created_at = to_time(row.integer(1)),
+                     .stored_at = to_time(row.integer(5)),
+                     .content_type = row.text(2),
+                     .filename = row.text(3),
+                     .size = static_cast<std::uint64_t>(row.integer(6)),
+                     .sha256 = sha256,
+                     .attempt = static_cast<std::uint64_t>(row.integer(8))};
+}
+
 Result<Record> read_record(const Mxc& mxc, const Execution& row) {
   Record record;
   if (!row.is_null(4)) {
@@ -173,19 +222,10 @@ Result<Record> read_record(const Mxc& mxc, const Execution& row) {
                                      .filename = row.text(3)};
     return record;
   }
-  Sha256Digest sha256;
-  const std::span<const std::byte> digest = row.blob(7);
-  if (digest.size() != sha256.bytes.size()) return fail::internal("catalog: a row has a damaged digest");
-  std::ranges::copy(digest, sha256.bytes.begin());
-  record.stored = StoredMedia{.mxc = mxc,
-                              .user = row.text(0),
-                              .created_at = to_time(row.integer(1)),
-                              .stored_at = to_time(row.integer(5)),
-                              .content_type = row.text(2),
-                              .filename = row.text(3),
-                              .size = static_cast<std::uint64_t>(row.integer(6)),
-                              .sha256 = sha256,
-                              .attempt = static_cast<std::uint64_t>(row.integer(8))};
+  Result<StoredMedia> stored = read_stored(mxc, row);
+  if (!stored) return Failure(stored.error());
+  record.stored = *std::move(stored);
+  record.is_quarantined = row.integer(9) != 0;
   return record;
 }
 
@@ -251,9 +291,14 @@ class SqliteCatalog final : public Catalog {
     return read_record(mxc, query);
   }
 
-  Result<> store(const StoredMedia& media) override {
+  Result<> store(const StoredMedia& media, const Allowance& allowance) override {
     const std::scoped_lock lock(writer_mutex_);
     if (group_ && group_->failure) return Failure(*group_->failure);
+    if (!allowance.is_unlimited()) {
+      const Result<std::uint64_t> room =
+          writer_->usage.check_room(media.user, {.files = 1, .bytes = media.size}, allowance, media.stored_at);
+      if (!room) return note(Failure(room.error()));
+    }
     const Result<std::int64_t> changed =
         writer_->store
             .start(media.mxc.media_id(), media.mxc.server_name(), media.user, to_column(media.created_at),
@@ -262,8 +307,62 @@ class SqliteCatalog final : public Catalog {
                    static_cast<std::int64_t>(media.attempt))
             .finish();
     if (!changed) return note(Failure(changed.error()));
-    if (*changed == 0) return fail::with(409, "M_CANNOT_OVERWRITE_MEDIA", "This media id has content already");
-    return {};
+    if (*changed > 0) return {};
+    const Result<bool> hidden = writer_->is_quarantined.start(std::span<const std::byte>(media.sha256.bytes)).step();
+    if (!hidden) return note(Failure(hidden.error()));
+    if (*hidden) return fail::forbidden("This content is not allowed here");
+    return fail::with(409, "M_CANNOT_OVERWRITE_MEDIA", "This media id has content already");
+  }
+
+  Result<Usage> usage(std::string_view user) override {
+    const ReaderPool::Lease reader = readers_.take();
+    return reader->usage.read(user);
+  }
+
+  Result<std::uint64_t> check_room(std::string_view user, const Usage& wanted, const Allowance& allowance,
+                                   WallTime now) override {
+    const ReaderPool::Lease reader = readers_.take();
+    return reader->usage.check_room(user, wanted, allowance, now);
+  }
+
+  Result<bool> remove(const Record& found) override {
+    if (!found.stored && !found.reservation) return false;
+    const Mxc& mxc = found.stored ? found.stored->mxc : found.reservation->mxc;
+    const std::scoped_lock lock(writer_mutex_);
+    if (group_ && group_->failure) return Failure(*group_->failure);
+    const Result<std::int64_t> removed =
+        writer_->remove.start(mxc.media_id(), mxc.server_name(), std::int64_t{found.stored.has_value()}).finish();
+    if (!removed) return note(Failure(removed.error()));
+    return *removed > 0;
+  }
+
+  Result<std::size_t> quarantine(std::span<const Sha256Digest> contents) override {
+    return change_each(writer_->quarantine, contents);
+  }
+
+  Result<std::size_t> release(std::span<const Sha256Digest> contents) override {
+    return change_each(writer_->release, contents);
+  }
+
+  Result<std::vector<StoredMedia>> stored_by(std::string_view user, const std::optional<StoredMedia>& last,
+                                             std::size_t limit) override {
+    constexpr std::int64_t kBeforeAll = std::numeric_limits<std::int64_t>::min();
+    const ReaderPool::Lease reader = readers_.take();
+    Execution query = reader->stored_by.start(user, last ? to_column(last->stored_at) : kBeforeAll,
+                                              last ? static_cast<std::int64_t>(last->size) : kBeforeAll,
+                                              last ? std::string_view(last->mxc.media_id()) : "",
+                                              last ? std::string_view(last->mxc.server_name()) : "", to_limit(limit));
+    std::vector<StoredMedia> page;
+    for (;;) {
+      const Result<bool> row = query.step();
+      if (!row) return Failure(row.error());
+      if (!*row) return page;
+      const std::optional<Mxc> mxc = Mxc::of(query.text(10), query.text(9));
+      if (!mxc) return fail::internal("catalog: a row has a damaged id");
+      Result<StoredMedia> media = read_stored(*mxc, query);
+      if (!media) return Failure(media.error());
+      page.push_back(*std::move(media));
+    }
   }
 
   Result<bool> refers_to(const Sha256Digest& sha256) override {
@@ -272,11 +371,9 @@ class SqliteCatalog final : public Catalog {
   }
 
   Result<std::size_t> reap(WallTime now, std::size_t limit) override {
-    constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();  // a negative LIMIT would mean none
     const std::scoped_lock lock(writer_mutex_);
     if (group_ && group_->failure) return Failure(*group_->failure);
-    const Result<std::int64_t> removed =
-        writer_->reap.start(to_column(now), static_cast<std::int64_t>(std::min(limit, kMost))).finish();
+    const Result<std::int64_t> removed = writer_->reap.start(to_column(now), to_limit(limit)).finish();
     if (!removed) return note(Failure(removed.error()));
     return static_cast<std::size_t>(*removed);
   }
@@ -320,6 +417,23 @@ class SqliteCatalog final : public Catalog {
     std::optional<Error> failure;  // of the whole transaction
     Group*& current_;
   };
+
+  /// Adds or takes away each, and counts the ids that have what was changed.
+  Result<std::size_t> change_each(Statement& change, std::span<const Sha256Digest> contents) {
+    const std::scoped_lock lock(writer_mutex_);
+    std::size_t ids = 0;
+    for (const Sha256Digest& sha256 : contents) {
+      if (group_ && group_->failure) return Failure(*group_->failure);
+      const std::span<const std::byte> digest(sha256.bytes);
+      const Result<std::int64_t> changed = change.start(digest).finish();
+      if (!changed) return note(Failure(changed.error()));
+      if (*changed == 0) continue;
+      Execution count = writer_->count_ids.start(digest);
+      if (const Result<bool> row = count.step(); !row) return note(Failure(row.error()));
+      ids += static_cast<std::size_t>(count.integer(0));
+    }
+    return ids;
+  }
 
   Result<bool> has_room_for(const Reservation& reservation, std::uint32_t max_pending) {
     const WallTime now = reservation.created_at;

@@ -17,10 +17,12 @@
 #include "catalog/catalog_contract_test.h"
 #include "catalog/sqlite.h"
 #include "catalog/sqlite_schema.h"
+#include "catalog/stored_media_contract_test.h"
 
 namespace sluice::catalog {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -32,6 +34,7 @@ struct SqliteCatalogMaker {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, CatalogContract, SqliteCatalogMaker);
+INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoredMediaContract, SqliteCatalogMaker);
 
 class SqliteCatalogTest : public ::testing::Test {
  protected:
@@ -78,7 +81,7 @@ TEST_F(SqliteCatalogTest, WritesAFileThatSaysWhatItIs) {
   open();
   auto database = *sqlite::Database::open(path_);
   EXPECT_EQ(database.query_integer("PRAGMA application_id"), kSqliteApplicationId);
-  EXPECT_EQ(database.query_integer("PRAGMA user_version"), 1);
+  EXPECT_EQ(database.query_integer("PRAGMA user_version"), 2);
   EXPECT_EQ(database.query_text("PRAGMA journal_mode"), "wal");
   EXPECT_EQ(database.query_text("PRAGMA integrity_check"), "ok");
 }
@@ -101,6 +104,23 @@ TEST_F(SqliteCatalogTest, LooksUpAndCountsByIndexAlone) {
               HasSubstr("SEARCH media USING COVERING INDEX reserved_by_expiry (expires_at<?)"));
   EXPECT_THAT(plan("SELECT 1 FROM media WHERE sha256 = x'00' LIMIT 1"),
               HasSubstr("SEARCH media USING COVERING INDEX stored_by_content (sha256=?)"));
+  EXPECT_THAT(plan("SELECT sum(size) FROM media WHERE user = 'a' AND stored_at > 1"),
+              HasSubstr("SEARCH media USING COVERING INDEX stored_by_user (user=? AND stored_at>?)"));
+  EXPECT_THAT(plan("SELECT sha256 FROM media WHERE user = 'a' AND stored_at >= 1 AND (stored_at, size, media_id, "
+                   "server_name) > (1, 2, 'a', 'b') ORDER BY stored_at, size, media_id, server_name LIMIT 5"),
+              AllOf(HasSubstr("USING INDEX stored_by_user"), Not(HasSubstr("TEMP B-TREE"))));
+}
+
+TEST_F(SqliteCatalogTest, CountsWhatWasStoredBeforeItCounted) {
+  fill(*open(), 10);
+  ASSERT_TRUE(sqlite::Database::open(path_)->execute(
+      "DROP TRIGGER stored_without_reservation; DROP TRIGGER stored_in_its_place; DROP TRIGGER removed;"
+      "DROP INDEX stored_by_user; DROP TABLE usage; DROP TABLE quarantined; PRAGMA user_version = 1"));
+  const auto catalog = open();
+  EXPECT_EQ(catalog->usage(stored("stored0").user)->files, 10u);
+  EXPECT_EQ(catalog->usage(stored("stored0").user)->bytes, 10 * stored("stored0").size);
+  ASSERT_TRUE(catalog->store(stored("reserved0")));
+  EXPECT_EQ(catalog->usage(stored("stored0").user)->files, 11u);
 }
 
 TEST_F(SqliteCatalogTest, ReadsWhileAWriteIsUnderWay) {
@@ -179,7 +199,7 @@ TEST_F(SqliteCatalogTest, RefusesAFileFromTheFutureAndLeavesItAsItIs) {
   ASSERT_TRUE(sqlite::Database::open(path_)->execute("PRAGMA user_version = 1000"));
   const std::string before = content();
   EXPECT_THAT(why_refused(),
-              HasSubstr("newer Sluice: its schema is version 1000, this program knows versions up to 1"));
+              HasSubstr("newer Sluice: its schema is version 1000, this program knows versions up to 2"));
   EXPECT_EQ(content(), before);
 }
 

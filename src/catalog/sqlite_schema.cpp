@@ -10,7 +10,7 @@ namespace sluice::catalog {
 namespace {
 
 // The ladder: migration n brings user_version from n to n + 1. A step that was released is never edited.
-constexpr std::array<std::string_view, 1> kMigrations = {
+constexpr std::array<std::string_view, 2> kMigrations = {
     // 0 -> 1
     // One row per media id, first reserved, then stored, so that looking an id up is one descent of one tree. The id
     // leads the key because ids are unique in themselves. Times are milliseconds since 1970.
@@ -41,6 +41,37 @@ CREATE TABLE probe (  -- the health check writes it and rolls back
   writes INTEGER NOT NULL
 ) STRICT;
 INSERT INTO probe (id, writes) VALUES (1, 0);
+)sql",
+    // 1 -> 2
+    // What each user has stored is counted by triggers, so that no statement can forget to. The index finds a user's
+    // media by time; it has the size, so that a window is summed up without looking at a row.
+    R"sql(
+CREATE TABLE quarantined (  -- contents that nobody may see
+  sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(sha256) = 32)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE usage (  -- of each user who has something stored
+  user  TEXT    NOT NULL PRIMARY KEY,
+  files INTEGER NOT NULL,
+  bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage (user, files, bytes)
+  SELECT user, count(*), sum(size) FROM media WHERE stored_at IS NOT NULL GROUP BY user;
+
+CREATE INDEX stored_by_user ON media (user, stored_at, size) WHERE stored_at IS NOT NULL;
+
+CREATE TRIGGER stored_without_reservation AFTER INSERT ON media WHEN new.stored_at IS NOT NULL BEGIN
+  INSERT INTO usage (user, files, bytes) VALUES (new.user, 1, new.size)
+  ON CONFLICT (user) DO UPDATE SET files = files + 1, bytes = bytes + new.size;
+END;
+CREATE TRIGGER stored_in_its_place AFTER UPDATE OF stored_at ON media WHEN new.stored_at IS NOT NULL BEGIN
+  INSERT INTO usage (user, files, bytes) VALUES (new.user, 1, new.size)
+  ON CONFLICT (user) DO UPDATE SET files = files + 1, bytes = bytes + new.size;
+END;
+CREATE TRIGGER removed AFTER DELETE ON media WHEN old.stored_at IS NOT NULL BEGIN
+  UPDATE usage SET files = files - 1, bytes = bytes - old.size WHERE user = old.user;
+  DELETE FROM usage WHERE user = old.user AND files = 0;
+END;
 )sql",
 };
 

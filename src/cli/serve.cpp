@@ -184,8 +184,13 @@ class Service {
                             "the folder of thumbnails"),
             [this](const Sha256Digest& digest) { return catalog_->refers_to(digest).value_or(true); }, clock_),
         repository_(server_names(config),
-                    {config.uploads, config.downloads, upload_limit(), cached_files(),
-                     thumbnail_sizes(config.thumbnails), config.thumbnails.at_upload},
+                    {.uploads = config.uploads,
+                     .downloads = config.downloads,
+                     .max_running_uploads = upload_limit(),
+                     .max_cached_files = cached_files(),
+                     .quotas = config.quotas,
+                     .thumbnail_sizes = thumbnail_sizes(config.thumbnails),
+                     .thumbnails_at_upload = config.thumbnails.at_upload},
                     *catalog_, *blobs_, clock_, random_, &thumbnails_),
         api_(make_sites(config, *client_, clock_), repository_, clock_, config.demo),
         server_(
@@ -233,7 +238,11 @@ class Service {
   }
 
   void sweep() {
-    const auto is_referenced = [this](const Sha256Digest& digest) { return catalog_->refers_to(digest); };
+    const auto is_referenced = [this](const Sha256Digest& digest) {
+      Result<bool> referenced = catalog_->refers_to(digest);
+      if (referenced && !*referenced) thumbnails_.remove(digest);
+      return referenced;
+    };
     const std::size_t swept = or_cannot_start(blobs_->sweep(is_referenced), "clearing the spool");
     if (swept > 0) spdlog::info("cleared {} unfinished uploads from the spool", swept);
   }

@@ -50,6 +50,17 @@ struct ThumbnailSize {
 };
 
 enum class SandboxDemand { kPreferred, kRequired };
+/// What each user that is meant may have stored. What is absent is not limited.
+struct Quota {
+  std::string users = "*";  // full user ids; * stands for any characters
+  std::optional<std::uint32_t> max_files;
+  std::optional<std::uint64_t> max_bytes;
+  struct Window {
+    std::optional<std::uint64_t> bytes;
+    std::chrono::milliseconds per = std::chrono::hours(24);
+  } window;
+};
+
 enum class UnauthenticatedAccess { kAllow, kFrozen, kDeny };
 enum class LogFormat { kText, kJson };
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
@@ -67,6 +78,8 @@ struct Config {
     std::chrono::milliseconds unused_expiry = std::chrono::hours(24);
     Rate create_rate;
   } uploads;
+
+  std::vector<Quota> quotas;  // the first that means a user counts
 
   struct Downloads {
     std::chrono::milliseconds default_wait = std::chrono::seconds(20);

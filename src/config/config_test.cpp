@@ -91,6 +91,27 @@ demo: true
   EXPECT_TRUE(config.demo);
 }
 
+TEST(Config, ReadsQuotas) {
+  const Config config = parsed(kMinimal + R"(
+quotas:
+  - {users: "@bot_*:example.org", max_files: 5}
+  - max_bytes: 10GiB
+    window: {bytes: 1GiB, per: 12h}
+)");
+  ASSERT_EQ(config.quotas.size(), 2u);
+  EXPECT_EQ(config.quotas[0].users, "@bot_*:example.org");
+  EXPECT_EQ(config.quotas[0].max_files, 5u);
+  EXPECT_EQ(config.quotas[0].max_bytes, std::nullopt);
+  EXPECT_EQ(config.quotas[0].window.bytes, std::nullopt);
+  EXPECT_EQ(config.quotas[1].users, "*");
+  EXPECT_EQ(config.quotas[1].max_files, std::nullopt);
+  EXPECT_EQ(config.quotas[1].max_bytes, 10ull << 30);
+  EXPECT_EQ(config.quotas[1].window.bytes, 1ull << 30);
+  EXPECT_EQ(config.quotas[1].window.per, 12h);
+  EXPECT_THAT(mistake_of("quotas: [{window: {per: 0}}]"), HasSubstr("quotas[0].window.per: must be more than 0"));
+  EXPECT_THAT(mistake_of("quotas: [{max_byte: 1GB}]"), HasSubstr("did you mean max_bytes?"));
+}
+
 TEST(Config, KeepsTheDefaultsOfWhatIsNotNamed) {
   const Config config = parsed(kMinimal + "uploads:\n  # max_size: 1GB\ndownloads: {frozen_since: null}\n");
   EXPECT_EQ(config.listen, (Endpoint{"127.0.0.1", 8090}));

@@ -45,6 +45,20 @@ void describe(Visitor&& visit, Config::Uploads& uploads) {
 }
 
 template <class Visitor>
+void describe(Visitor&& visit, Quota::Window& window) {
+  visit("bytes", window.bytes);
+  visit("per", window.per, kPositive);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Quota& quota) {
+  visit("users", quota.users, kNotEmpty);
+  visit("max_files", quota.max_files);
+  visit("max_bytes", quota.max_bytes);
+  visit("window", quota.window);
+}
+
+template <class Visitor>
 void describe(Visitor&& visit, Config::Downloads& downloads) {
   visit("default_wait", downloads.default_wait);
   visit("max_wait", downloads.max_wait);
@@ -116,6 +130,7 @@ void describe(Visitor&& visit, Config& config) {
   visit("data_dir", config.data_dir, kNotEmpty);
   visit("homeservers", config.homeservers);
   visit("uploads", config.uploads);
+  visit("quotas", config.quotas);
   visit("downloads", config.downloads);
   visit("thumbnails", config.thumbnails);
   visit("auth", config.auth);

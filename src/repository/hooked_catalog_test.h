@@ -8,7 +8,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "catalog/catalog.h"
 
@@ -43,6 +46,12 @@ class HookedCatalog final : public catalog::Catalog {
     before_store_ = std::move(before_store);
   }
 
+  /// Runs before each removal, on its thread.
+  void set_remove_hook(std::function<void()> before_remove) {
+    const std::lock_guard lock(mutex_);
+    before_remove_ = std::move(before_remove);
+  }
+
   /// The next call of that kind fails, in the order of these calls.
   void fail_find(Error error) { push(find_errors_, std::move(error)); }
   void fail_store(Error error) { push(store_errors_, std::move(error)); }
@@ -66,10 +75,27 @@ class HookedCatalog final : public catalog::Catalog {
     if (const auto error = pop(find_errors_)) return Failure(*error);
     return record;
   }
-  Result<> store(const catalog::StoredMedia& media) override {
+  using Catalog::store;
+  Result<> store(const catalog::StoredMedia& media, const catalog::Allowance& allowance) override {
     if (const auto before_store = store_hook()) before_store();
     if (const auto error = pop(store_errors_)) return Failure(*error);
-    return real_.store(media);
+    return real_.store(media, allowance);
+  }
+  Result<catalog::Usage> usage(std::string_view user) override { return real_.usage(user); }
+  Result<std::uint64_t> check_room(std::string_view user, const catalog::Usage& wanted,
+                                   const catalog::Allowance& allowance, WallTime now) override {
+    return real_.check_room(user, wanted, allowance, now);
+  }
+  Result<bool> remove(const catalog::Record& found) override {
+    if (const auto before_remove = remove_hook()) before_remove();
+    return real_.remove(found);
+  }
+  Result<std::size_t> quarantine(std::span<const Sha256Digest> contents) override { return real_.quarantine(contents); }
+  Result<std::size_t> release(std::span<const Sha256Digest> contents) override { return real_.release(contents); }
+  Result<std::vector<catalog::StoredMedia>> stored_by(std::string_view user,
+                                                      const std::optional<catalog::StoredMedia>& last,
+                                                      std::size_t limit) override {
+    return real_.stored_by(user, last, limit);
   }
   Result<bool> refers_to(const Sha256Digest& sha256) override { return real_.refers_to(sha256); }
   Result<std::size_t> reap(WallTime now, std::size_t limit) override { return real_.reap(now, limit); }
@@ -118,6 +144,11 @@ class HookedCatalog final : public catalog::Catalog {
     return before_store_;
   }
 
+  std::function<void()> remove_hook() {
+    const std::lock_guard lock(mutex_);
+    return before_remove_;
+  }
+
   void push(std::deque<Error>& errors, Error error) {
     const std::lock_guard lock(mutex_);
     errors.push_back(std::move(error));
@@ -136,7 +167,7 @@ class HookedCatalog final : public catalog::Catalog {
   std::shared_ptr<const FindHooks> hooks_;
   int lookups_ = 0;
   bool is_in_hook_ = false;
-  std::function<void()> before_store_;
+  std::function<void()> before_store_, before_remove_;
   std::deque<Error> find_errors_, store_errors_, reserve_errors_, commit_errors_, check_errors_;
 };
 

@@ -22,6 +22,7 @@
 #include "catalog/catalog.h"
 #include "config/config.h"
 #include "repository/commit_queue.h"
+#include "repository/quota.h"
 #include "repository/rate_limiter.h"
 #include "repository/stored_cache.h"
 #include "repository/tidier.h"
@@ -90,6 +91,7 @@ class Repository {
     config::Config::Downloads downloads;
     std::size_t max_running_uploads = 1024;  // each has a file open, or Upload::kMaxHeldBytes in memory; 503 beyond
     std::size_t max_cached_files = 512;      // of hot media, kept open
+    std::vector<config::Quota> quotas{};
     std::vector<thumbnails::Size> thumbnail_sizes{};
     bool thumbnails_at_upload = false;
     std::size_t max_cached_records = 32768;  // of media whose files are not; some half a kilobyte each
@@ -109,7 +111,7 @@ class Repository {
                                std::string filename);
 
   /// Begins to fill a media id, or, when the request names none, a new one of `server_name`. Every refusal that can be
-  /// known without the body is given here: 403, 404, 409, 413.
+  /// known without the body is given here: 403, 404, 409, 413, 429.
   Task<Result<std::unique_ptr<Upload>>> begin_upload(auth::Requester requester, UploadRequest request);
 
   /// What `open` would find, if that is a stored file that was downloaded before and is still at hand; else null. Never
@@ -147,6 +149,28 @@ class Repository {
 
   /// How far an id has come, without waiting, for somebody with a valid token. 404 for ids that are unknown or expired.
   Task<Result<Arrival>> arrival(Mxc mxc);
+
+  /// What is stored under an id. 404 for ids that are unknown, expired, or quarantined if not `for_admin`; 504
+  /// M_NOT_YET_UPLOADED for one that waits for its content.
+  Task<Result<catalog::Record>> describe(Mxc mxc, bool for_admin);
+
+  /// What a user has stored.
+  Task<Result<catalog::Usage>> usage(std::string user);
+  /// What the user may store, at most; null: as much as there is room for.
+  const catalog::Allowance* allowance_of(std::string_view user) const { return quotas_.find(user); }
+
+  /// Deletes an id for good, for its owner or an admin: from then on it is unknown, also to those who wait for it. An
+  /// upload that fills it is broken off. Downloads that have begun may end. Its bytes go when no other id has them and
+  /// nobody reads them any more. 403, 404.
+  Task<Result<>> remove(auth::Requester requester, Mxc mxc);
+
+  /// Whether a content is quarantined: then every id that has it is unknown to everybody, and no upload of it is taken.
+  /// By digest, by id, or for all that a user has stored until now, in batches. Returns how many ids appear, or vanish;
+  /// by id, 404 if nothing is stored under it.
+  enum class Visibility { kHidden, kShown };
+  Task<Result<std::size_t>> set_visibility(std::vector<Sha256Digest> contents, Visibility visibility);
+  Task<Result<std::size_t>> set_visibility(Mxc mxc, Visibility visibility);
+  Task<Result<std::size_t>> set_visibility_of_user(std::string user, Visibility visibility);
 
   /// Removes expired reservations for good. They have stopped counting long before.
   Task<Result<std::size_t>> reap();
@@ -195,6 +219,7 @@ class Repository {
   Task<Result<Found>> look(const Mxc& mxc);
   Result<Found> find_and_open(const Mxc& mxc);
   Result<Found> open_stored(catalog::StoredMedia media);
+  Task<Result<std::unique_ptr<Quotas::Share>>> take_share(const std::string& user, std::optional<std::uint64_t> size);
   Result<> check_may_fill(const catalog::Record& record, const auth::Requester& requester) const;
 
   thumbnails::Variant smallest_variant(const thumbnails::Variant& asked) const;
@@ -210,9 +235,16 @@ class Repository {
   thumbnails::Thumbnails* const thumbnails_;  // null: none are made
 
   RateLimiter create_rate_;
+  Quotas quotas_;
   transfer::TransferTable transfers_;
   transfer::WaitingRoom waiting_room_;
   StoredCache stored_cache_;
+  /// For the blob store, which asks before it gives a content's space back: its thumbnails go first.
+  const blobs::IsReferenced refers_to_ = [this](const Sha256Digest& digest) {
+    Result<bool> referenced = catalog_.refers_to(digest);
+    if (thumbnails_ != nullptr && referenced && !*referenced) thumbnails_->remove(digest);
+    return referenced;
+  };
   const std::shared_ptr<std::atomic<std::size_t>> followers_ = std::make_shared<std::atomic<std::size_t>>(0);
   std::atomic<std::size_t> running_uploads_{0};
 
@@ -229,7 +261,7 @@ class Repository {
   BlockingPool disk_pool_{"sluice-disk", kDiskThreads};
   BlockingPool look_pool_{"sluice-look", kLookThreads, kMaxLooksAtOnce};
   CommitQueue commits_{catalog_};
-  Tidier tidier_{[this] { blobs_.tidy(); }};
+  Tidier tidier_{[this] { return blobs_.tidy(refers_to_); }};
   // Small uploads share the syncs of the blob store. A large one goes alone, since its neighbours would wait for it.
   // With 64 uploads at once: one thread 600/s, since each file's fsync waits for the disk, two 2,500/s, four 4,000/s;
   // more make the groups smaller, cost more and bring nothing.

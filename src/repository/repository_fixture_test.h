@@ -36,6 +36,7 @@ inline constexpr Milliseconds kForever = std::chrono::minutes(2);
 
 inline const auth::Requester kAlice{.user = "@alice:example.org"};
 inline const auth::Requester kMallory{.user = "@mallory:example.org"};
+inline const auth::Requester kAdmin{.user = "@admin:example.org", .admin = true};
 inline const auth::Requester kGuest{.user = "@guest:example.org", .guest = true};
 
 using UploadPtr = std::unique_ptr<Upload>;
@@ -234,6 +235,12 @@ class RepositoryTest : public ::testing::Test {
   }
   /// Does not wait for an upload.
   Outcome look(const Mxc& mxc) { return download(mxc, {.wait = Milliseconds(0)}); }
+
+  // ---- delete ----
+
+  Result<> remove(const Mxc& mxc, const auth::Requester& requester = kAlice) {
+    return loop_.start(repository().remove(requester, mxc)).get();
+  }
 
   // ---- disk ----
 

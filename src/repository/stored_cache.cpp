@@ -3,6 +3,7 @@
 
 #include <cassert>
 #include <iterator>
+#include <set>
 #include <utility>
 
 namespace sluice::repository {
@@ -59,6 +60,23 @@ void StoredCache::forget(const Mxc& mxc) {
   if (found == shard.by_id.end()) return;
   ((*found->second)->file ? shard.open : shard.records).erase(found->second);
   shard.by_id.erase(found);
+}
+
+void StoredCache::forget_contents(std::span<const Sha256Digest> contents) {
+  const std::set<Sha256Digest> forgotten(contents.begin(), contents.end());
+  for (Shard& shard : shards_) {
+    Entries gone;  // destroyed after the lock, as above
+    const std::lock_guard lock(shard.mutex);
+    ++shard.forgotten;
+    for (Entries* const entries : {&shard.open, &shard.records}) {
+      for (auto it = entries->begin(); it != entries->end();) {
+        const auto entry = it++;
+        if (!forgotten.contains((*entry)->media.sha256)) continue;
+        shard.by_id.erase((*entry)->media.mxc);
+        gone.splice(gone.end(), *entries, entry);
+      }
+    }
+  }
 }
 
 }  // namespace sluice::repository

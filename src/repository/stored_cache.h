@@ -7,6 +7,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 
 #include "base/file_system.h"
@@ -44,6 +45,8 @@ class StoredCache {
 
   /// For media that are deleted or hidden; after the catalog knows.
   void forget(const Mxc& mxc);
+  /// All that have one of these contents. Looks at everything that is kept.
+  void forget_contents(std::span<const Sha256Digest> contents);
 
  private:
   static constexpr std::size_t kShards = 16;

@@ -169,5 +169,24 @@ TEST(StoredCache, IsExactUnderConcurrency) {
   done = true;
 }
 
+TEST(StoredCache, ForgetsAllThatHasAContent) {
+  StoredCache cache(320, 1000);
+  const auto is_bad = [](int number) { return number % 2 == 0; };
+  const auto with_content = [&](int number) {
+    const Sha256Digest sha256 = sluice::sha256(is_bad(number) ? "bad" : "good");
+    return std::make_shared<const StoredFile>(
+        StoredFile{{.mxc = id(number), .sha256 = sha256}, std::make_shared<const FileDescriptor>()});
+  };
+  std::vector<StoredCache::Moment> before;
+  for (int i = 0; i < 40; ++i) {
+    before.push_back(cache.now(id(i)));
+    cache.keep(with_content(i), before.back());
+  }
+  cache.forget_contents(std::vector{sha256("of nobody"), sha256("bad")});
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(cache.find(id(i)) == nullptr, is_bad(i)) << i;
+  cache.keep(with_content(0), before[0]);
+  EXPECT_EQ(cache.find(id(0)), nullptr) << "what was looked up before is not kept after";
+}
+
 }  // namespace
 }  // namespace sluice::repository

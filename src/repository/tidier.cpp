@@ -7,7 +7,7 @@
 
 namespace sluice::repository {
 
-Tidier::Tidier(std::function<void()> tidy) : tidy_(std::move(tidy)), thread_([this] { run(); }) {
+Tidier::Tidier(std::function<bool()> tidy) : tidy_(std::move(tidy)), thread_([this] { run(); }) {
   name_thread(thread_, "sluice-tidy");
 }
 
@@ -37,8 +37,9 @@ void Tidier::run() {
     changed_.wait_for(lock, kGather, [this] { return stopping_ || noted_ >= kMany; });
     noted_ = 0;
     lock.unlock();
-    tidy_();
+    const bool is_something_left = tidy_();
     lock.lock();
+    if (is_something_left && !stopping_) ++noted_;
   }
 }
 

@@ -14,9 +14,10 @@ namespace sluice::repository {
 /// cheaper: so it lets them gather, for a moment or until they are many.
 class Tidier {
  public:
-  /// `tidy` sees to all that was noted before the call; may block, must not throw.
-  explicit Tidier(std::function<void()> tidy);
-  /// Tidies what was noted, then joins.
+  /// `tidy` sees to all that was noted before the call, and is called again if it could not yet: then it returns true.
+  /// May block, must not throw.
+  explicit Tidier(std::function<bool()> tidy);
+  /// Tidies what was noted, once, then joins.
   ~Tidier();
   Tidier(const Tidier&) = delete;
   Tidier& operator=(const Tidier&) = delete;
@@ -32,7 +33,7 @@ class Tidier {
 
   void run();
 
-  const std::function<void()> tidy_;
+  const std::function<bool()> tidy_;
   std::mutex mutex_;  // guards the next two
   std::size_t noted_ = 0;
   bool stopping_ = false;

@@ -15,6 +15,8 @@ namespace {
 // little left to do.
 constexpr std::uint64_t kBeginSyncBytes = 8 * 1024 * 1024;
 
+Failure was_deleted() { return fail::not_found("This media ID was deleted"); }
+
 }  // namespace
 
 Upload::Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at,
@@ -42,6 +44,10 @@ Upload::~Upload() {
 bool Upload::take_id() { return holds_id_ = repository_.transfers_.begin(media_.mxc, transfer_); }
 
 Result<> Upload::write(std::span<const std::byte> data) {
+  if (is_broken()) return was_deleted();
+  if (share_) {
+    if (Result<> grown = share_->grow(data.size()); !grown) return grown;
+  }
   const std::uint64_t limit = repository_.limits_.uploads.max_size;
   if (data.size() > limit - media_.size) {
     return fail::too_large(fmt::format("Cannot upload files larger than {}", describe_byte_size(limit)));
@@ -67,6 +73,8 @@ Result<> Upload::write(std::span<const std::byte> data) {
   }
   return {};
 }
+
+bool Upload::is_broken() const { return transfer_->progress().state == transfer::State::kBroken; }
 
 bool Upload::may_hold(std::uint64_t size) const {
   const std::uint64_t declared = *transfer_->description().size;
@@ -111,21 +119,23 @@ Task<Result<>> Upload::seal() {
   Result<> published = co_await publish();
   if (!published) co_return published;
   const StoredCache::Moment moment = repository_.stored_cache_.now(media_.mxc);
-  Result<> stored = co_await repository_.commits_.run([this] {
+  Result<> stored = co_await repository_.commits_.run([this]() -> Result<> {
+    if (is_broken()) return was_deleted();
     media_.stored_at = repository_.clock_.now();
-    return repository_.catalog_.store(media_);
+    return repository_.catalog_.store(media_, share_ ? share_->allowance() : catalog::Allowance());
   });
   if (!stored) {
-    // Only a catalog that was full has certainly not committed; whatever else failed is left to the next start's sweep.
-    if (stored.error().http_status == 507) {
+    // What was refused, and a catalog that was full, has certainly not committed; whatever else failed is left to the
+    // next start's sweep.
+    if (stored.error().http_status != 500) {
       co_await repository_.disk_pool_.run([this] {
-        repository_.blobs_.discard(
-            *spool_, [this](const Sha256Digest& digest) { return repository_.catalog_.refers_to(digest); });
+        repository_.blobs_.discard(*spool_, repository_.refers_to_);
         return true;
       });
     }
     co_return stored;
   }
+  share_.reset();  // counted by the catalog from now on, and before the uploader hears of it
   // What was held has no file to follow: everybody finds it stored.
   if (!was_held) transfer_->finish_whole();
   if (repository_.waiting_room_.waiting() > 0) co_await keep_at_hand(moment);

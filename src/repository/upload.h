@@ -14,6 +14,7 @@
 #include "base/sha256.h"
 #include "blobs/blob_store.h"
 #include "catalog/catalog.h"
+#include "repository/quota.h"
 #include "repository/stored_cache.h"
 #include "runtime/task.h"
 #include "transfer/transfer.h"
@@ -53,16 +54,20 @@ class Upload {
 
   const Mxc& mxc() const { return media_.mxc; }
 
-  /// Appends. 413 M_TOO_LARGE once the whole exceeds the limit; 507 or 500 when the disk fails.
+  /// Appends. 413 M_TOO_LARGE once the whole exceeds the limit, 403 once it exceeds what its user may store; 404 once
+  /// the id was deleted; 507 or 500 when the disk fails.
   Result<> write(std::span<const std::byte> data);
 
   /// Returns when bytes and metadata are on stable storage: from then on the upload may be acknowledged. Called once.
+  /// 403 when the content is quarantined; 403 or 429 when its user has no room for it any more; 404 when the id was
+  /// deleted. Nothing of it is kept then.
   Task<Result<>> seal();
 
  private:
   friend class Repository;
 
   bool take_id();
+  bool is_broken() const;  // the id was deleted
   bool may_hold(std::uint64_t size) const;
   Result<> spool_what_is_held();
   Task<Result<>> publish();
@@ -77,6 +82,7 @@ class Upload {
   Sha256Hasher hasher_;
   std::uint64_t begun_to_sync_ = 0;  // the bytes that the disk was told to write
   bool holds_id_ = false;
+  std::unique_ptr<Quotas::Share> share_;  // null: its user may store any amount
 };
 
 }  // namespace sluice::repository

@@ -58,16 +58,17 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   const std::shared_ptr<const FileDescriptor>& file() const { return file_; }
   Progress progress() const;
 
+  /// Does nothing to a transfer that has ended. Also from another thread than the writer's, who finds it broken then.
+  void break_off() { end(State::kBroken); }
+
   // For the writer, on its loop (or from one thread at a time that runs none). Whichever is called, followers are woken
   // on their own loops.
 
   /// At most once, before `advance` and `finish_whole`, for one that was made without.
   void set_file(std::shared_ptr<const FileDescriptor> file);
-  /// The file now holds `size` bytes. True when this made the first byte readable.
+  /// The file now holds `size` bytes. True when this made the first byte readable. Nothing is after it was broken off.
   bool advance(std::uint64_t size);
-  void finish_whole();
-  /// Does nothing to a transfer that has ended.
-  void break_off();
+  void finish_whole() { end(State::kWhole); }
 
  private:
   friend class Follower;

@@ -9,6 +9,7 @@ namespace sluice::transfer {
 bool TransferTable::begin(const Mxc& mxc, std::shared_ptr<Transfer> transfer) {
   Shard& shard = shard_of(mxc);
   const std::lock_guard lock(shard.mutex);
+  if (shard.closed.contains(mxc)) return false;
   if (!shard.transfers.try_emplace(mxc, std::move(transfer)).second) return false;
   // Before `begin` returns: whoever looks afterwards must not find the table empty.
   ++size_;
@@ -32,6 +33,24 @@ void TransferTable::end(const Mxc& mxc) {
   assert(erased == 1);
   --shard.size;
   --size_;
+}
+
+void TransferTable::close(const Mxc& mxc) {
+  Shard& shard = shard_of(mxc);
+  std::shared_ptr<Transfer> running;
+  {
+    const std::lock_guard lock(shard.mutex);
+    ++shard.closed[mxc];
+    if (const auto found = shard.transfers.find(mxc); found != shard.transfers.end()) running = found->second;
+  }
+  if (running) running->break_off();
+}
+
+void TransferTable::reopen(const Mxc& mxc) {
+  Shard& shard = shard_of(mxc);
+  const std::lock_guard lock(shard.mutex);
+  const auto found = shard.closed.find(mxc);
+  if (--found->second == 0) shard.closed.erase(found);
 }
 
 }  // namespace sluice::transfer

@@ -112,5 +112,22 @@ TEST(TransferTable, IsSeenByWhoeverLooksAfterItBegan) {
   }
 }
 
+TEST(TransferTable, LetsNothingBeginUnderAnIdThatIsClosed) {
+  TransferTable table;
+  const auto running = make_transfer();
+  ASSERT_TRUE(table.begin(kMxc, running));
+  {
+    const ClosedId closed(table, kMxc);
+    EXPECT_EQ(running->progress().state, State::kBroken);
+    table.end(kMxc);
+    {
+      const ClosedId closed_again(table, kMxc);
+      EXPECT_TRUE(table.begin(kOther, make_transfer()));
+    }
+    EXPECT_FALSE(table.begin(kMxc, make_transfer()));
+  }
+  EXPECT_TRUE(table.begin(kMxc, make_transfer()));
+}
+
 }  // namespace
 }  // namespace sluice::transfer

@@ -236,6 +236,20 @@ Task<> wake_at_the_end(State end) {
 
 TEST(Follower, IsWokenWhenTheTransferIsWhole) { run_on_loop(wake_at_the_end(State::kWhole)); }
 
+TEST(Transfer, StaysBrokenWhenAnotherThreadBreaksItOffWhileItGrows) {
+  for (int round = 0; round < 1000; ++round) {
+    const auto transfer = make_transfer();
+    std::jthread other([&] { transfer->break_off(); });
+    for (std::uint64_t size = 1; size < 50; ++size) transfer->advance(size);
+    other.join();
+    const std::uint64_t readable = transfer->progress().readable;
+    EXPECT_FALSE(transfer->advance(50));
+    transfer->finish_whole();
+    EXPECT_EQ(transfer->progress().state, State::kBroken);
+    EXPECT_EQ(transfer->progress().readable, readable);
+  }
+}
+
 TEST(Follower, IsWokenWhenTheTransferBreaks) { run_on_loop(wake_at_the_end(State::kBroken)); }
 
 // ---- coming and going ----
