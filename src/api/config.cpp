@@ -9,7 +9,8 @@ namespace sluice::api {
 Api::Answer Api::media_config(Call call) {
   call.exchange.notes().operation = "config";
   if (const auto requester = co_await identify(call); !requester) co_return refuse(call.exchange, requester.error());
-  co_return json_response(fmt::format("{{\"m.upload.size\":{}}}", repository_.limits().uploads.max_size));
+  co_return json_response(
+      fmt::format("{{\"m.upload.size\":{}}}", repository_.policy_of(call.site.server_name).uploads.max_size));
 }
 
 Api::Answer Api::health(Call call) {

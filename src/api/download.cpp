@@ -88,37 +88,12 @@ Placement place(const std::optional<http::ByteRange>& range, std::uint64_t size)
   return {span, !span};
 }
 
-http::Response serve_stored(http::Exchange& exchange, const repository::StoredFile& stored,
-                            std::string_view override_name, bool is_private) {
-  exchange.notes().outcome = "stored";
-  const catalog::StoredMedia& media = stored.media;
-  const std::string_view filename = override_name.empty() ? media.filename : override_name;
-  const std::string etag = entity_tag(media.mxc.media_id(), media.attempt);
-  const Conditions conditions(exchange.head(), etag);
-  const Placement placement = place(conditions.range, media.size);
-  if (!conditions.not_modified && placement.is_unsatisfiable) return range_not_satisfiable(media.size);
-
-  http::Response response;
-  add_media_fields(response, media.content_type, filename, etag, Lifetime::kImmutable, is_private);
-  if (conditions.not_modified) {
-    response.status = 304;
-    return response;
-  }
-  const http::Span span = placement.span.value_or(http::Span{0, media.size});
-  if (placement.span) {
-    response.status = 206;
-    response.with("Content-Range", http::content_range(span, media.size));
-  }
-  response.body = http::FileBody{stored.file, span.offset, span.length};
-  return response;
-}
-
 }  // namespace
 
 Api::Answer Api::download(Call call) {
   // Where everybody may read, nobody is asked who they are.
-  const bool asks_who = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow &&
-                        !token_of(call).empty();
+  const config::Config::Downloads& rules = repository_.policy_of(call.path[0]).downloads;
+  const bool asks_who = rules.unauthenticated != config::UnauthenticatedAccess::kAllow && !token_of(call).empty();
   return identify_and_serve(std::move(call), asks_who);
 }
 
@@ -151,9 +126,11 @@ Api::Answer Api::serve(const Call& call, bool has_token) {
   if (!is_utf8(override_name) || has_control_characters(override_name)) {
     return refuse_at_once(call, fail::invalid_param("The file name is not UTF-8, or holds control characters").error());
   }
-  const config::Config::Downloads& limits = repository_.limits().downloads;
+  const config::Config::Downloads& limits = repository_.policy_of(mxc->server_name()).downloads;
   const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
   if (!wait) return refuse_at_once(call, wait.error());
+
+  if (Result<> may = check_download_rate(exchange, mxc->server_name()); !may) return refuse_at_once(call, may.error());
 
   repository::DownloadRequest request{*std::move(mxc), has_token, clock_.steady() + *wait};
   if (const auto hot = repository_.open_hot(request)) {
@@ -183,6 +160,32 @@ Api::Answer Api::serve_opened(http::Exchange& exchange, const Result<repository:
   return serve_live(exchange, std::get<repository::Download::Live>(opened->content), request, override_name);
 }
 
+http::Response Api::serve_stored(http::Exchange& exchange, const repository::StoredFile& stored,
+                                 std::string_view override_name, bool is_private) {
+  exchange.notes().outcome = "stored";
+  const catalog::StoredMedia& media = stored.media;
+  const std::string_view filename = override_name.empty() ? media.filename : override_name;
+  const std::string etag = entity_tag(media.mxc.media_id(), media.attempt);
+  const Conditions conditions(exchange.head(), etag);
+  const Placement placement = place(conditions.range, media.size);
+  if (!conditions.not_modified && placement.is_unsatisfiable) return range_not_satisfiable(media.size);
+
+  http::Response response;
+  add_media_fields(response, media.content_type, filename, etag, Lifetime::kImmutable, is_private);
+  if (conditions.not_modified) {
+    response.status = 304;
+    return response;
+  }
+  const http::Span span = placement.span.value_or(http::Span{0, media.size});
+  if (placement.span) {
+    response.status = 206;
+    response.with("Content-Range", http::content_range(span, media.size));
+  }
+  response.body = http::FileBody{stored.file, span.offset, span.length};
+  charge(exchange, media.mxc.server_name(), response);
+  return response;
+}
+
 Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live transfer,
                             const repository::DownloadRequest& request, std::string_view override_name) {
   const transfer::Description& description = transfer->description();
@@ -196,6 +199,8 @@ Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live
     if (!size && range->first && range->last) {
       // Of a whole whose size nobody knows, only a range with both ends can be named, and only once it is there.
       co_await repository_.wait_for_byte(*follower, *range->last, request, exchange);
+      if (Result<> may = repository_.check_may_read(request, clock_.now()); !may)
+        co_return refuse(exchange, may.error());
       const transfer::Progress progress = follower->progress();
       if (progress.state == transfer::State::kBroken) co_return refuse(exchange, fail::not_yet_uploaded().error());
       if (progress.state == transfer::State::kWhole) {
@@ -227,6 +232,7 @@ Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live
     body.length = span->length;
   }
   response.body = std::move(body);
+  charge(exchange, request.mxc.server_name(), response);
   co_return response;
 }
 
