@@ -75,9 +75,10 @@ class Api {
                               std::string_view override_name, bool is_private);
   Answer serve_live(http::Exchange& exchange, repository::Download::Live transfer,
                     const repository::DownloadRequest& request, std::string_view override_name);
-  // download_rate.cpp: what sends content of `server_name` checks before it looks for it, and charges for its response.
-  Result<> check_download_rate(http::Exchange& exchange, const std::string& server_name);
-  void charge(http::Exchange& exchange, const std::string& server_name, const http::Response& response);
+  // download_rate.cpp: what sends content checks before it looks for it, and charges for its response, by the rates
+  // that the policy of the content's homeserver has.
+  Result<> check_download_rate(const config::DownloadRate& rates, http::Exchange& exchange);
+  void charge(const config::DownloadRate& rates, http::Exchange& exchange, const http::Response& response);
   // config.cpp
   Answer media_config(Call call);
   Answer health(Call call);

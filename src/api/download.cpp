@@ -130,7 +130,7 @@ Api::Answer Api::serve(const Call& call, bool has_token) {
   const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
   if (!wait) return refuse_at_once(call, wait.error());
 
-  if (Result<> may = check_download_rate(exchange, mxc->server_name()); !may) return refuse_at_once(call, may.error());
+  if (Result<> may = check_download_rate(limits.rate, exchange); !may) return refuse_at_once(call, may.error());
 
   repository::DownloadRequest request{*std::move(mxc), has_token, clock_.steady() + *wait};
   if (const auto hot = repository_.open_hot(request)) {
@@ -182,7 +182,7 @@ http::Response Api::serve_stored(http::Exchange& exchange, const repository::Sto
     response.with("Content-Range", http::content_range(span, media.size));
   }
   response.body = http::FileBody{stored.file, span.offset, span.length};
-  charge(exchange, media.mxc.server_name(), response);
+  charge(repository_.policy_of(media.mxc.server_name()).downloads.rate, exchange, response);
   return response;
 }
 
@@ -232,7 +232,7 @@ Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live
     body.length = span->length;
   }
   response.body = std::move(body);
-  charge(exchange, request.mxc.server_name(), response);
+  charge(repository_.policy_of(request.mxc.server_name()).downloads.rate, exchange, response);
   co_return response;
 }
 

@@ -31,8 +31,7 @@ std::uint64_t body_size(const http::Response& response) {
 
 }  // namespace
 
-Result<> Api::check_download_rate(http::Exchange& exchange, const std::string& server_name) {
-  const config::DownloadRate& rates = repository_.policy_of(server_name).downloads.rate;
+Result<> Api::check_download_rate(const config::DownloadRate& rates, http::Exchange& exchange) {
   const auto payer = payer_of(rates, exchange.notes().user, exchange.client_address());
   if (!payer) return {};
   const auto wait = meter_.wait(payer->key, payer->rate, clock_.steady());
@@ -40,8 +39,7 @@ Result<> Api::check_download_rate(http::Exchange& exchange, const std::string& s
   return fail::limit_exceeded("Too much downloaded in a short time", *wait);
 }
 
-void Api::charge(http::Exchange& exchange, const std::string& server_name, const http::Response& response) {
-  const config::DownloadRate& rates = repository_.policy_of(server_name).downloads.rate;
+void Api::charge(const config::DownloadRate& rates, http::Exchange& exchange, const http::Response& response) {
   const auto payer = payer_of(rates, exchange.notes().user, exchange.client_address());
   if (!payer) return;
   const std::uint64_t bytes = exchange.head().is_head() ? 0 : body_size(response);
