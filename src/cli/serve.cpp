@@ -163,11 +163,14 @@ Task<> reap_once(repository::Repository& repository, std::atomic<bool>& is_runni
   is_running = false;
 }
 
+/// Reads the configuration anew.
+using ReadConfig = std::function<std::expected<config::Config, config::Mistakes>()>;
+
 /// The running server: everything that `serve` wires together, in the order in which it depends on each other.
 class Service {
  public:
-  /// `read_config` reads the configuration anew; without it, there is nothing to read.
-  Service(config::Config config, std::function<std::expected<config::Config, config::Mistakes>()> read_config)
+  /// Without `read_config` there is nothing to read anew.
+  Service(config::Config config, ReadConfig read_config)
       : config_(std::move(config)),
         read_config_(std::move(read_config)),
         log_format_(config_.log.format),
@@ -331,7 +334,7 @@ class Service {
   }
 
   config::Config config_;  // of the main thread; loops see what they need of it in snapshots
-  const std::function<std::expected<config::Config, config::Mistakes>()> read_config_;
+  const ReadConfig read_config_;
   const config::LogFormat log_format_;
   const SystemClock clock_;
   SystemRandom random_;
@@ -389,7 +392,7 @@ int serve(const ServeOptions& options) {
   ::umask(077);  // what users sent, and who they are, is nobody else's on this machine
   std::optional<DefaultSetup> default_setup;
   config::Config config;
-  std::function<std::expected<config::Config, config::Mistakes>()> read_config;
+  ReadConfig read_config;
   if (options.config_file) {
     read_config = [file = *options.config_file] { return config::load(file, config::Environment::of_process()); };
     auto loaded = read_config();
