@@ -34,6 +34,24 @@ def is_not_found(response, method):
     return True
 
 
+def test_by_default_all_is_frozen(server):
+    mxc = store(server, BODY)
+    for family in OLD_PATHS:
+        get(server, mxc, family=family, token=None).is_error(404, "M_NOT_FOUND")
+        assert get(server, mxc, family=family).body == BODY  # a valid token opens every path
+    response = get(server, create(server), family=LEGACY, token=None, timeout_ms=20000)
+    assert (response.status, response.seconds < seconds(5)) == (404, True)
+
+
+def test_allow(start_server):
+    server = start_server(downloads={"unauthenticated": "allow"})
+    mxc = store(server, BODY)
+    for family in OLD_PATHS:
+        assert get(server, mxc, family=family, token=None).body == BODY
+    get(server, mxc, token=None).is_error(401, "M_MISSING_TOKEN")
+    request(server, "GET", LEGACY + "/config", token=None).is_error(401, "M_MISSING_TOKEN")
+
+
 @pytest.fixture
 def frozen(start_server):
     """A server with media of before the freeze and of after it, and an id that waits."""
