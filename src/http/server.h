@@ -34,14 +34,15 @@ class BodySink {
 
 /// What a handler has to tell about its exchange beyond HTTP, for logs and metrics. The texts are literals.
 struct Notes {
-  std::string user;                            // who asked; empty: nobody said
-  bool admin = false;                          // is that an administrator
-  std::string errcode;                         // of a refusal
-  std::string media;                           // the mxc URI it is about
-  std::string_view operation;                  // "create", "upload", "download", ...
-  std::string_view outcome;                    // "stored", "live", "broken", "refused"; empty: nothing to tell
-  std::optional<std::uint64_t> charged_bytes;  // of the response, where a rate limits them; nothing: none does
-  Milliseconds waited{0};                      // how long it was stalled
+  std::string user;            // who asked; empty: nobody said
+  bool admin = false;          // is that an administrator
+  std::string errcode;         // of a refusal
+  std::string media;           // the mxc URI it is about
+  std::string_view operation;  // "create", "upload", "download", ...
+  std::string_view outcome;    // "stored", "live", "broken", "refused"; empty: nothing to tell
+  /// Of the response's bytes, what was charged for when it began; nothing: no rate limits them.
+  std::optional<std::uint64_t> charged_bytes;
+  Milliseconds waited{0};  // how long it was stalled
   bool was_stalled = false;
 };
 
