@@ -318,8 +318,7 @@ class Server {
  public:
   explicit Server(std::size_t downloads)
       : config_(make_config(downloads)),
-        repository_({std::string(kServerName)}, {config_.uploads, config_.downloads}, catalog_, blobs_, clock_,
-                    random_),
+        repository_(repository::policies_of(config_), {}, catalog_, blobs_, clock_, random_),
         api_(make_sites(config_, *client_, clock_), repository_, clock_) {
     const std::size_t count = downloads / kConnectionsEach + 1;
     std::vector<Loop*> loops;

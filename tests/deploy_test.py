@@ -160,7 +160,7 @@ def test_caddy_reads_its_file():
 
 SANDBOX = """DynamicUser=yes NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateDevices=yes PrivateTmp=yes
     MemoryDenyWriteExecute=yes CapabilityBoundingSet= StateDirectory=sluice StateDirectoryMode=0700 UMask=0077
-    LoadCredential=sluice.yaml:/etc/sluice/sluice.yaml EnvironmentFile=-/etc/sluice/secrets.env
+    RuntimeDirectory=sluice RuntimeDirectoryMode=0700 EnvironmentFile=-/etc/sluice/secrets.env
     SystemCallFilter=@system-service IPAddressDeny=any IPAddressAllow=localhost""".split()
 
 
@@ -175,6 +175,12 @@ def test_the_unit_has(line):
 
 def test_the_unit_lets_transfers_finish():
     assert in_seconds(unit_values("TimeoutStopSec")[0]) > default_seconds("shutdown_grace") + 5  # cut connections: 5 s
+
+
+def test_a_reload_reads_what_a_start_would():
+    copy, tell = unit_values("ExecReload")
+    assert unit_values("ExecStartPre") == [copy] and tell == "/bin/kill -HUP $MAINPID"
+    assert unit_values("ExecStart")[0].endswith(" serve --config " + copy.split()[-1])
 
 
 def test_the_unit_lets_sluice_speak_to_the_network_and_nothing_else():

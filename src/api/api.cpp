@@ -116,6 +116,10 @@ Task<Result<auth::Requester>> Api::identify(Call& call) {
   co_return requester;
 }
 
+void Api::replace_known(const std::vector<config::Homeserver>& homeservers, std::span<Loop* const> loops) {
+  for (std::size_t i = 0; i < sites_.size(); ++i) sites_[i].authenticator->replace_known(homeservers[i], loops);
+}
+
 void Api::note(http::Exchange& exchange, const auth::Requester& requester) {
   exchange.notes().user = requester.user;
   exchange.notes().admin = requester.admin;

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "api/target.h"
 #include "auth/authenticator.h"
 #include "http/server.h"
+#include "repository/download_meter.h"
 #include "repository/repository.h"
 
 namespace sluice::api {
@@ -31,6 +33,13 @@ class Api {
 
   /// The handler of an http::Server.
   Task<http::Response> handle(http::Exchange& exchange);
+
+  /// Takes over the tokens and administrators of each homeserver, of the same ones in the same order. `loops` are all
+  /// that handle requests. One thread at a time.
+  void replace_known(const std::vector<config::Homeserver>& homeservers, std::span<Loop* const> loops);
+
+  /// To be told of every exchange of that server when it is over. From any loop.
+  void settle(const http::ExchangeReport& report);
 
  private:
   /// One request on its way through an endpoint, whose coroutine owns it.
@@ -65,6 +74,8 @@ class Api {
   Answer open_and_serve(http::Exchange& exchange, repository::DownloadRequest request, std::string override_name);
   Answer serve_opened(http::Exchange& exchange, const Result<repository::Download>& opened,
                       const repository::DownloadRequest& request, std::string_view override_name);
+  http::Response serve_stored(http::Exchange& exchange, const repository::StoredFile& stored,
+                              std::string_view override_name, bool is_private);
   Answer serve_live(http::Exchange& exchange, repository::Download::Live transfer,
                     const repository::DownloadRequest& request, std::string_view override_name);
   // thumbnail.cpp
@@ -73,6 +84,11 @@ class Api {
   Answer serve_thumbnail(const Call& call, bool has_token);
   Answer open_and_serve_thumbnail(http::Exchange& exchange, repository::DownloadRequest request,
                                   thumbnails::Variant asked);
+  http::Response serve_found(http::Exchange& exchange, const repository::FoundThumbnail& found, bool is_private);
+  // download_rate.cpp: what sends content checks before it looks for it, and charges for its response, by the rates
+  // that the policy of the content's homeserver has.
+  Result<> check_download_rate(const config::DownloadRate& rates, http::Exchange& exchange);
+  void charge(const config::DownloadRate& rates, http::Exchange& exchange, const http::Response& response);
   // config.cpp
   Answer media_config(Call call);
   Answer health(Call call);
@@ -113,6 +129,7 @@ class Api {
   const std::vector<Site> sites_;
   repository::Repository& repository_;
   const Clock& clock_;
+  repository::DownloadMeter meter_;
   Router<Endpoint> router_;
 };
 

@@ -10,8 +10,9 @@ Api::Answer Api::media_config(Call call) {
   call.exchange.notes().operation = "config";
   const auto requester = co_await identify(call);
   if (!requester) co_return refuse(call.exchange, requester.error());
-  std::string json = fmt::format("{{\"m.upload.size\":{}", repository_.limits().uploads.max_size);
-  if (const catalog::Allowance* allowance = repository_.allowance_of(requester->user)) {  // MSC4034
+  std::string json =
+      fmt::format("{{\"m.upload.size\":{}", repository_.policy_of(call.site.server_name).uploads.max_size);
+  if (const std::optional<catalog::Allowance> allowance = repository_.allowance_of(requester->user)) {  // MSC4034
     const auto add = [&json](std::string_view key, std::optional<std::uint64_t> value) {
       if (value) json += fmt::format(",\"org.matrix.msc4034.storage.{}\":{}", key, *value);
     };

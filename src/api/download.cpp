@@ -53,18 +53,6 @@ class FollowedTransfer final : public http::GrowingFile {
   std::unique_ptr<transfer::Follower> follower_;
 };
 
-http::Response serve_stored(http::Exchange& exchange, const repository::StoredFile& stored,
-                            std::string_view override_name, bool is_private) {
-  exchange.notes().outcome = "stored";
-  const catalog::StoredMedia& media = stored.media;
-  return serve_file(exchange.head(), {.file = stored.file,
-                                      .size = media.size,
-                                      .content_type = media.content_type,
-                                      .filename = override_name.empty() ? media.filename : override_name,
-                                      .etag = entity_tag(media.mxc.media_id(), media.attempt),
-                                      .is_private = is_private});
-}
-
 }  // namespace
 
 Api::Answer Api::download(Call call) {
@@ -79,8 +67,8 @@ Api::Answer Api::download_authenticated(Call call) {
 
 Api::Answer Api::serve_public(Call call, Serve serve) {
   // Where everybody may read, nobody is asked who they are.
-  const bool asks_who = repository_.limits().downloads.unauthenticated != config::UnauthenticatedAccess::kAllow &&
-                        !token_of(call).empty();
+  const config::Config::Downloads& rules = repository_.policy_of(call.path[0]).downloads;
+  const bool asks_who = rules.unauthenticated != config::UnauthenticatedAccess::kAllow && !token_of(call).empty();
   return identify_and_serve(std::move(call), asks_who, serve);
 }
 
@@ -104,9 +92,10 @@ Result<repository::DownloadRequest> Api::download_request(const Call& call, bool
   auto mxc = Mxc::of(call.path[0], call.path[1]);
   if (!mxc) return fail::not_found("This is not a media ID");
   call.exchange.notes().media = mxc->to_uri();
-  const config::Config::Downloads& limits = repository_.limits().downloads;
+  const config::Config::Downloads& limits = repository_.policy_of(mxc->server_name()).downloads;
   const Result<Milliseconds> wait = wait_time(call.target, limits.default_wait, limits.max_wait);
   if (!wait) return std::unexpected(wait.error());
+  if (Result<> may = check_download_rate(limits.rate, call.exchange); !may) return std::unexpected(may.error());
   return repository::DownloadRequest{*std::move(mxc), has_token, clock_.steady() + *wait};
 }
 
@@ -148,6 +137,21 @@ Api::Answer Api::serve_opened(http::Exchange& exchange, const Result<repository:
   return serve_live(exchange, std::get<repository::Download::Live>(opened->content), request, override_name);
 }
 
+http::Response Api::serve_stored(http::Exchange& exchange, const repository::StoredFile& stored,
+                                 std::string_view override_name, bool is_private) {
+  exchange.notes().outcome = "stored";
+  const catalog::StoredMedia& media = stored.media;
+  http::Response response =
+      serve_file(exchange.head(), {.file = stored.file,
+                                   .size = media.size,
+                                   .content_type = media.content_type,
+                                   .filename = override_name.empty() ? media.filename : override_name,
+                                   .etag = entity_tag(media.mxc.media_id(), media.attempt),
+                                   .is_private = is_private});
+  charge(repository_.policy_of(media.mxc.server_name()).downloads.rate, exchange, response);
+  return response;
+}
+
 Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live transfer,
                             const repository::DownloadRequest& request, std::string_view override_name) {
   const transfer::Description& description = transfer->description();
@@ -161,6 +165,8 @@ Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live
     if (!size && range->first && range->last) {
       // Of a whole whose size nobody knows, only a range with both ends can be named, and only once it is there.
       co_await repository_.wait_for_byte(*follower, *range->last, request, exchange);
+      if (Result<> may = repository_.check_may_read(request, clock_.now()); !may)
+        co_return refuse(exchange, may.error());
       const transfer::Progress progress = follower->progress();
       if (progress.state == transfer::State::kBroken) co_return refuse(exchange, fail::not_yet_uploaded().error());
       if (progress.state == transfer::State::kWhole) {
@@ -192,6 +198,7 @@ Api::Answer Api::serve_live(http::Exchange& exchange, repository::Download::Live
     body.length = span->length;
   }
   response.body = std::move(body);
+  charge(repository_.policy_of(request.mxc.server_name()).downloads.rate, exchange, response);
   co_return response;
 }
 

@@ -77,6 +77,8 @@ class AuthenticatorDouble final : public auth::Authenticator {
     co_return found->second;
   }
 
+  void replace_known(const config::Homeserver&, std::span<Loop* const>) override {}
+
   const std::vector<auth::Credentials>& asked() const { return asked_; }
 
  private:

@@ -48,21 +48,23 @@ Result<thumbnails::Variant> variant_of(const Target& target) {
   return variant;
 }
 
-http::Response serve_found(http::Exchange& exchange, const repository::FoundThumbnail& found, bool is_private) {
+}  // namespace
+
+http::Response Api::serve_found(http::Exchange& exchange, const repository::FoundThumbnail& found, bool is_private) {
   exchange.notes().outcome = "stored";
   const catalog::StoredMedia& media = found.source->media;
   const thumbnails::Thumbnail& thumbnail = *found.thumbnail;
   const std::string filename = fmt::format("thumbnail.{}", thumbnails::extension_of(thumbnail.format));
   const std::string name = fmt::format("{}.{}", media.mxc.media_id(), found.variant.name());
-  return serve_file(exchange.head(), {.file = thumbnail.file ? thumbnail.file : found.source->file,
-                                      .size = thumbnail.file ? thumbnail.size : media.size,
-                                      .content_type = thumbnails::content_type_of(thumbnail.format),
-                                      .filename = filename,
-                                      .etag = entity_tag(name, media.attempt),
-                                      .is_private = is_private});
+  http::Response response = serve_file(exchange.head(), {.file = thumbnail.file ? thumbnail.file : found.source->file,
+                                                         .size = thumbnail.file ? thumbnail.size : media.size,
+                                                         .content_type = thumbnails::content_type_of(thumbnail.format),
+                                                         .filename = filename,
+                                                         .etag = entity_tag(name, media.attempt),
+                                                         .is_private = is_private});
+  charge(repository_.policy_of(media.mxc.server_name()).downloads.rate, exchange, response);
+  return response;
 }
-
-}  // namespace
 
 Api::Answer Api::thumbnail(Call call) {
   call.exchange.notes().operation = "thumbnail";

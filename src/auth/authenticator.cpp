@@ -24,6 +24,7 @@
 #include "base/text.h"
 #include "runtime/loop.h"
 #include "runtime/signal.h"
+#include "runtime/snapshot.h"
 
 namespace sluice::auth {
 namespace {
@@ -145,6 +146,17 @@ void Questions::complain(std::string_view what, SteadyTime now) {
   spdlog::warn("whoami of {}: {}", server_name, what);
 }
 
+// Whom the configuration knows.
+struct Known {
+  explicit Known(const config::Homeserver& homeserver) : admins(homeserver.admins.begin(), homeserver.admins.end()) {
+    for (const config::StaticToken& entry : homeserver.tokens) {
+      tokens[sha256(entry.token)] = Requester{.user = entry.user, .admin = entry.admin, .guest = false};
+    }
+  }
+  std::set<std::string, std::less<>> admins;
+  std::map<Sha256Digest, Requester> tokens;  // by the token's digest, so that no comparison leaks a token
+};
+
 class CachingAuthenticator final : public Authenticator {
  public:
   CachingAuthenticator(const config::Homeserver& homeserver, const config::Config::Auth& limits,
@@ -152,6 +164,9 @@ class CachingAuthenticator final : public Authenticator {
 
   std::optional<Result<Requester>> recall(std::string_view token, std::string_view user_id) override;
   Task<Result<Requester>> identify(Credentials credentials) override;
+  void replace_known(const config::Homeserver& homeserver, std::span<Loop* const> loops) override {
+    known_.replace(Known(homeserver), loops);
+  }
 
  private:
   std::optional<Result<Requester>> recognize(std::string_view token, std::string_view user_id);
@@ -162,8 +177,7 @@ class CachingAuthenticator final : public Authenticator {
   static Task<Result<Requester>> ask(Questions& questions, const Credentials& credentials, outbound::Client& client,
                                      const Clock& clock);
 
-  const std::set<std::string, std::less<>> admins_;
-  std::map<Sha256Digest, Requester> static_tokens_;  // by the token's digest, so that no comparison leaks a token
+  Snapshot<Known> known_;
   outbound::Client& client_;
   const Clock& clock_;
   const std::shared_ptr<Questions> questions_;
@@ -171,14 +185,10 @@ class CachingAuthenticator final : public Authenticator {
 
 CachingAuthenticator::CachingAuthenticator(const config::Homeserver& homeserver, const config::Config::Auth& limits,
                                            outbound::Client& client, const Clock& clock)
-    : admins_(homeserver.admins.begin(), homeserver.admins.end()),
+    : known_(Known(homeserver)),
       client_(client),
       clock_(clock),
-      questions_(std::make_shared<Questions>(homeserver, limits, clock)) {
-  for (const config::StaticToken& entry : homeserver.tokens) {
-    static_tokens_[sha256(entry.token)] = Requester{.user = entry.user, .admin = entry.admin, .guest = false};
-  }
-}
+      questions_(std::make_shared<Questions>(homeserver, limits, clock)) {}
 
 Task<Result<Requester>> CachingAuthenticator::identify(Credentials credentials) {
   if (auto known = recall(credentials.token, credentials.user_id)) co_return *std::move(known);
@@ -192,15 +202,17 @@ std::optional<Result<Requester>> CachingAuthenticator::recall(std::string_view t
 }
 
 Result<Requester> CachingAuthenticator::with_admins(Result<Requester> requester) const {
-  if (requester && !admins_.empty() && admins_.contains(requester->user)) requester->admin = true;
+  const auto& admins = known_.read().admins;
+  if (requester && !admins.empty() && admins.contains(requester->user)) requester->admin = true;
   return requester;
 }
 
 std::optional<Result<Requester>> CachingAuthenticator::recognize(std::string_view token, std::string_view user_id) {
   if (token.empty()) return fail::with(401, "M_MISSING_TOKEN", "An access token is missing");
-  if (!static_tokens_.empty()) {
-    const auto known = static_tokens_.find(sha256(token));
-    if (known != static_tokens_.end()) return known->second;
+  const auto& tokens = known_.read().tokens;
+  if (!tokens.empty()) {
+    const auto known = tokens.find(sha256(token));
+    if (known != tokens.end()) return known->second;
   }
   if (questions_->client_api.empty() || !is_sane(token)) {
     return fail::with(401, "M_UNKNOWN_TOKEN", "Unknown access token");

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,7 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "outbound/client.h"
+#include "runtime/loop.h"
 #include "runtime/task.h"
 
 namespace sluice::auth {
@@ -65,6 +67,9 @@ class Authenticator {
   /// What `identify` would yield, if that is known without asking the homeserver. Never blocks.
   virtual std::optional<Result<Requester>> recall(std::string_view token, std::string_view user_id) = 0;
   virtual Task<Result<Requester>> identify(Credentials credentials) = 0;
+  /// Takes over the tokens and administrators of `homeserver`, the same one. `loops` are all that ask here. One thread
+  /// at a time.
+  virtual void replace_known(const config::Homeserver& homeserver, std::span<Loop* const> loops) = 0;
 };
 
 /// `client` and `clock` must outlive the authenticator.

@@ -100,6 +100,20 @@ TEST_F(AuthenticatorTest, AsksTheHomeserver) {
   EXPECT_THAT(request.headers, testing::Contains(testing::Pair("Authorization", "Bearer t0k")));
 }
 
+TEST_F(AuthenticatorTest, TakesOverOtherTokensAndAdmins) {
+  EXPECT_TRUE(identify("root")->admin);
+  EXPECT_FALSE(identify("t0k")->admin);
+  homeserver_.tokens = {{"bridge", "@other:example.org", false}, {"new", "@new:example.org", false}};
+  homeserver_.admins = {"@alice:example.org"};
+  authenticator().replace_known(homeserver_, {});
+  EXPECT_EQ(identify("bridge")->user, "@other:example.org");
+  EXPECT_EQ(identify("new")->user, "@new:example.org");
+  EXPECT_TRUE(identify("t0k")->admin);
+  EXPECT_EQ(client_.count(), 1u) << "what the homeserver has said is still known";
+  client_.set_script([](const outbound::Request&) { return unknown_token(); });
+  EXPECT_EQ(errcode("root"), "M_UNKNOWN_TOKEN");
+}
+
 TEST_F(AuthenticatorTest, KnowsAdminsByTheirNames) {
   homeserver_.admins = {"@alice:example.org", "@bridge:example.org"};
   EXPECT_TRUE(identify("t0k")->admin) << "asked";

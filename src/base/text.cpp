@@ -125,6 +125,21 @@ std::string percent_encode(std::string_view text) {
   return encoded;
 }
 
+std::string media_type_essence(std::string_view media_type) {
+  static constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";  // of a token, besides letters and digits
+  const auto is_token = [](std::string_view text) {
+    return !text.empty() && std::ranges::all_of(text, [](char c) {
+      const char lower = to_lower(c);
+      return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || kMarks.contains(c);
+    });
+  };
+  const std::string_view essence = trim(media_type.substr(0, media_type.find(';')));
+  const std::size_t slash = essence.find('/');
+  if (media_type.contains(',') || slash == std::string_view::npos) return {};
+  if (!is_token(essence.substr(0, slash)) || !is_token(essence.substr(slash + 1))) return {};
+  return to_lower(essence);
+}
+
 std::optional<std::string_view> nearest(std::string_view word, const std::vector<std::string_view>& candidates) {
   std::optional<std::string_view> best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;

@@ -31,6 +31,10 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
 /// Encodes every byte but RFC 3986's unreserved characters.
 std::string percent_encode(std::string_view text);
 
+/// `type/subtype` of a media type, in small letters and without parameters; empty for what is none (RFC 9110, section
+/// 8.3.1), and for what is several to a browser, which splits a Content-Type at its commas.
+std::string media_type_essence(std::string_view media_type);
+
 /// The candidate at the smallest edit distance, if that is small enough to be a misspelling.
 std::optional<std::string_view> nearest(std::string_view word, const std::vector<std::string_view>& candidates);
 

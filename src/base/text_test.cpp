@@ -86,6 +86,15 @@ TEST(PercentEncoding, DecodesWhatItEncodes) {
   EXPECT_EQ(percent_encode("a b/\xC3\xA9"), "a%20b%2F%C3%A9");
 }
 
+TEST(MediaTypeEssence, IsWhatABrowserTakesItFor) {
+  EXPECT_EQ(media_type_essence("image/png"), "image/png");
+  EXPECT_EQ(media_type_essence(" Image/SVG+XML\t; charset=\"utf-8\""), "image/svg+xml");
+  for (const char* text : {"", "image", "image/", "/png", "image/p ng", "a/b/c", "text/html,", "image/png, text/html",
+                           "image/png; a=b, text/html", "im\xC3\xA9/png"}) {
+    EXPECT_EQ(media_type_essence(text), "") << text;
+  }
+}
+
 TEST(Nearest, FindsMisspellings) {
   const std::vector<std::string_view> keys = {"listen", "data_dir", "max_size", "max_pending_per_user"};
   EXPECT_EQ(nearest("max_sise", keys), "max_size");

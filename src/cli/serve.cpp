@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <expected>
+#include <functional>
 #include <iostream>
 #include <thread>
 
@@ -21,6 +23,7 @@
 #include "cli/default_setup.h"
 #include "cli/thumbnail_setup.h"
 #include "config/config.h"
+#include "config/reload.h"
 #include "http/server.h"
 #include "outbound/client.h"
 #include "repository/repository.h"
@@ -79,21 +82,23 @@ std::size_t raise_descriptor_limit() {
   return limit.rlim_cur;
 }
 
-/// SIGTERM and SIGINT, taken by the main thread alone when it asks. Construct before any other thread starts.
-class StopSignals {
+/// SIGTERM, SIGINT and SIGHUP, taken by the main thread alone when it asks. Construct before any other thread starts.
+class Signals {
  public:
-  StopSignals() {
+  Signals() {
     sigemptyset(&set_);
-    sigaddset(&set_, SIGTERM);
-    sigaddset(&set_, SIGINT);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set_, signal);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);  // a file over the process's limit is an error like a full disk, not the end
   }
-  /// True when one arrives within the time.
-  bool arrives_within(Milliseconds time) const {
+  enum class Wish { kNone, kReload, kStop };
+  /// What somebody wishes within the time.
+  Wish next_within(Milliseconds time) const {
     const timespec limit{time.count() / 1000, (time.count() % 1000) * 1'000'000};
-    return sigtimedwait(&set_, nullptr, &limit) > 0;
+    const int signal = sigtimedwait(&set_, nullptr, &limit);
+    if (signal < 0) return Wish::kNone;
+    return signal == SIGHUP ? Wish::kReload : Wish::kStop;
   }
 
  private:
@@ -153,12 +158,6 @@ std::vector<api::Site> make_sites(const config::Config& config, outbound::Client
   return sites;
 }
 
-std::vector<std::string> server_names(const config::Config& config) {
-  std::vector<std::string> names;
-  for (const config::Homeserver& homeserver : config.homeservers) names.push_back(homeserver.server_name);
-  return names;
-}
-
 Task<> reap_once(repository::Repository& repository, std::atomic<bool>& is_running) {
   const Result<std::size_t> reaped = co_await repository.reap();
   if (!reaped) spdlog::error("removing expired media ids: {}", reaped.error().message);
@@ -166,39 +165,44 @@ Task<> reap_once(repository::Repository& repository, std::atomic<bool>& is_runni
   is_running = false;
 }
 
+/// Reads the configuration anew.
+using ReadConfig = std::function<std::expected<config::Config, config::Mistakes>()>;
+
 /// The running server: everything that `serve` wires together, in the order in which it depends on each other.
 class Service {
  public:
-  explicit Service(const config::Config& config)
-      : config_(config),
-        lock_(lock_data_dir(config.data_dir)),
-        catalog_(or_cannot_start(catalog::open_sqlite_catalog(config.data_dir + "/catalog.sqlite"), "the catalog")),
-        blobs_(or_cannot_start(blobs::open_folder_store(files_, random_, config.data_dir), "the blob store")),
+  /// Without `read_config` there is nothing to read anew.
+  Service(config::Config config, ReadConfig read_config)
+      : config_(std::move(config)),
+        read_config_(std::move(read_config)),
+        log_format_(config_.log.format),
+        lock_(lock_data_dir(config_.data_dir)),
+        catalog_(or_cannot_start(catalog::open_sqlite_catalog(config_.data_dir + "/catalog.sqlite"), "the catalog")),
+        blobs_(or_cannot_start(blobs::open_folder_store(files_, random_, config_.data_dir), "the blob store")),
         client_(outbound::make_curl_client()),
         descriptors_(raise_descriptor_limit()),
-        max_connections_(connection_limit(config)),
-        loops_(config.http.threads > 0 ? config.http.threads : std::max(1u, std::thread::hardware_concurrency())),
+        max_connections_(connection_limit(config_)),
+        loops_(config_.http.threads > 0 ? config_.http.threads : std::max(1u, std::thread::hardware_concurrency())),
         thumbnails_(
-            thumbnail_limits(config.thumbnails, cached_files()),
-            or_cannot_start(thumbnails::ThumbnailStore::open(files_, random_, config.data_dir + "/thumbnails"),
+            thumbnail_limits(config_.thumbnails, cached_files()),
+            or_cannot_start(thumbnails::ThumbnailStore::open(files_, random_, config_.data_dir + "/thumbnails"),
                             "the folder of thumbnails"),
             [this](const Sha256Digest& digest) { return catalog_->refers_to(digest).value_or(true); }, clock_),
-        repository_(server_names(config),
-                    {.uploads = config.uploads,
-                     .downloads = config.downloads,
-                     .max_running_uploads = upload_limit(),
+        repository_(repository::policies_of(config_),
+                    {.max_running_uploads = upload_limit(),
                      .max_cached_files = cached_files(),
-                     .quotas = config.quotas,
-                     .thumbnail_sizes = thumbnail_sizes(config.thumbnails),
-                     .thumbnails_at_upload = config.thumbnails.at_upload},
+                     .quotas = config_.quotas,
+                     .thumbnail_sizes = thumbnail_sizes(config_.thumbnails),
+                     .thumbnails_at_upload = config_.thumbnails.at_upload},
                     *catalog_, *blobs_, clock_, random_, &thumbnails_),
-        api_(make_sites(config, *client_, clock_), repository_, clock_, config.demo),
+        api_(make_sites(config_, *client_, clock_), repository_, clock_, config_.demo),
         server_(
-            server_options(config, config.listen, max_connections_), loops_.all(),
+            server_options(config_, config_.listen, max_connections_), loops_.all(),
             [this](http::Exchange& exchange) { return api_.handle(exchange); }, api::error_response,
             [this](const http::ExchangeReport& report) {
               metrics_.record(report);
-              telemetry::log_exchange(report, config_.log.format);
+              telemetry::log_exchange(report, log_format_);
+              api_.settle(report);
             }) {
     sweep();
     or_cannot_start(thumbnails_.start(), "thumbnails");
@@ -216,9 +220,15 @@ class Service {
     return url;
   }
 
-  void run(const StopSignals& signals) {
-    const Milliseconds reap_every = std::clamp(config_.uploads.unused_expiry, Milliseconds(1000), kReapEvery);
-    while (!signals.arrives_within(reap_every)) reap();
+  void run(const Signals& signals) {
+    for (;;) {
+      const Milliseconds reap_every = std::clamp(config_.uploads.unused_expiry, Milliseconds(1000), kReapEvery);
+      const Signals::Wish wish = signals.next_within(reap_every);
+      if (wish == Signals::Wish::kNone) reap();
+      // Without a file the closing of a terminal means what it always did.
+      if (wish == Signals::Wish::kStop || (wish == Signals::Wish::kReload && !read_config_)) break;
+      if (wish == Signals::Wish::kReload) reload();
+    }
     stop(signals);
   }
 
@@ -283,7 +293,30 @@ class Service {
     loops_.first().post([this] { spawn(reap_once(repository_, is_reaping_)); });
   }
 
-  void stop(const StopSignals& signals) {
+  // Nothing that runs is disturbed: a request sees what is in force when it begins, or wakes.
+  void reload() {
+    const auto read = read_config_();
+    if (!read) {
+      for (const config::Mistake& mistake : read.error()) spdlog::error("reload: {}", mistake.to_string());
+      spdlog::error("reload: the configuration stays as it was");
+      return;
+    }
+    const config::Reload plan = config::plan_reload(config_, *read);
+    config_ = plan.in_force;
+    const std::vector<Loop*> loops = loops_.all();
+    repository_.replace_policies(repository::policies_of(config_), loops);
+    repository_.replace_quotas(config_.quotas);
+    api_.replace_known(config_.homeservers, loops);
+    telemetry::set_log_level(config_.log.level);
+    for (const config::Change& change : plan.applied) spdlog::info("reload: {}", change.to_string());
+    for (const config::Change& change : plan.needing_restart) {
+      spdlog::warn("reload: {}; this needs a restart", change.to_string());
+    }
+    spdlog::info("reload: the configuration was read; changes in force: {}, needing a restart: {}", plan.applied.size(),
+                 plan.needing_restart.size());
+  }
+
+  void stop(const Signals& signals) {
     spdlog::info("stopping; transfers under way have {} to finish, a second signal ends at once",
                  format_duration(config_.shutdown_grace));
     server_.drain();
@@ -303,11 +336,11 @@ class Service {
     spdlog::info("stopped");
   }
 
-  bool wait_until_idle(const StopSignals& signals, Milliseconds time) {
+  bool wait_until_idle(const Signals& signals, Milliseconds time) {
     const SteadyTime give_up_at = clock_.steady() + time;
     while (server_.traffic().connections > 0) {
       if (clock_.steady() >= give_up_at) return false;
-      if (signals.arrives_within(kDrainPoll)) end_at_once(1);
+      if (signals.next_within(kDrainPoll) == Signals::Wish::kStop) end_at_once(1);
     }
     return true;
   }
@@ -319,7 +352,9 @@ class Service {
     std::_Exit(exit_code);
   }
 
-  const config::Config& config_;
+  config::Config config_;  // of the main thread; loops see what they need of it in snapshots
+  const ReadConfig read_config_;
+  const config::LogFormat log_format_;
   const SystemClock clock_;
   SystemRandom random_;
   PosixFileSystem files_;
@@ -373,12 +408,14 @@ With Sluice's own client, in this folder:
 }  // namespace
 
 int serve(const ServeOptions& options) {
-  const StopSignals signals;
+  const Signals signals;
   ::umask(077);  // what users sent, and who they are, is nobody else's on this machine
   std::optional<DefaultSetup> default_setup;
   config::Config config;
+  ReadConfig read_config;
   if (options.config_file) {
-    auto loaded = config::load(*options.config_file, config::Environment::of_process());
+    read_config = [file = *options.config_file] { return config::load(file, config::Environment::of_process()); };
+    auto loaded = read_config();
     if (!loaded) {
       std::cerr << config::to_string(loaded.error()) << "\n";
       return kCannotStart;
@@ -395,7 +432,7 @@ int serve(const ServeOptions& options) {
   }
   telemetry::start_log(config.log);
   try {
-    Service service(config);
+    Service service(std::move(config), std::move(read_config));
     const std::string url = service.start();
     if (default_setup) print_welcome(*default_setup, url, options.program);
     service.run(signals);

@@ -28,28 +28,65 @@ struct StaticToken {
   bool admin = false;
 };
 
+struct Rate {
+  double per_second = 10;
+  double burst = 50;
+};
+
+struct ByteRate {
+  std::uint64_t bytes_per_second = 0;  // 0: any
+  std::uint64_t burst = 256ull << 20;
+};
+
+/// How fast content may be downloaded: by a user, or without one by a client address.
+struct DownloadRate {
+  ByteRate per_user;
+  ByteRate per_address;
+};
+
+/// Patterns of media types, "image/png" or "image/*". What is denied is not allowed; an empty `allow` is for all.
+struct ContentTypes {
+  std::vector<std::string> allow;
+  std::vector<std::string> deny;
+};
+
+enum class UnauthenticatedAccess { kAllow, kFrozen, kDeny };
+
 struct Homeserver {
   std::string server_name;
   std::vector<std::string> hosts;         // further Host headers that mean this homeserver; no ports
   std::optional<std::string> client_api;  // http(s) base URL without a trailing slash
   std::vector<StaticToken> tokens;
   std::vector<std::string> admins;  // full user ids; whoami does not tell who is one
+
+  // What holds here in the place of the keys of the same names for all; what is absent does not differ.
+  struct Uploads {
+    std::optional<std::uint64_t> max_size;
+    std::optional<std::uint32_t> max_pending_per_user;
+    struct Rate {
+      std::optional<double> per_second;
+      std::optional<double> burst;
+    } create_rate;
+    struct ContentTypes {
+      std::optional<std::vector<std::string>> allow;
+      std::optional<std::vector<std::string>> deny;
+    } content_types;
+  } uploads;
+
+  struct Downloads {
+    std::optional<UnauthenticatedAccess> unauthenticated;
+    std::optional<WallTime> frozen_since;
+    struct ByteRate {
+      std::optional<std::uint64_t> bytes_per_second;
+      std::optional<std::uint64_t> burst;
+    };
+    struct Rate {
+      ByteRate per_user;
+      ByteRate per_address;
+    } rate;
+  } downloads;
 };
 
-struct Rate {
-  double per_second = 10;
-  double burst = 50;
-};
-
-enum class ThumbnailMethod { kScale, kCrop };
-
-struct ThumbnailSize {
-  std::uint32_t width = 0;  // pixels
-  std::uint32_t height = 0;
-  ThumbnailMethod method = ThumbnailMethod::kScale;
-};
-
-enum class SandboxDemand { kPreferred, kRequired };
 /// What each user that is meant may have stored. What is absent is not limited.
 struct Quota {
   std::string users = "*";  // full user ids; * stands for any characters
@@ -61,7 +98,15 @@ struct Quota {
   } window;
 };
 
-enum class UnauthenticatedAccess { kAllow, kFrozen, kDeny };
+enum class ThumbnailMethod { kScale, kCrop };
+
+struct ThumbnailSize {
+  std::uint32_t width = 0;  // pixels
+  std::uint32_t height = 0;
+  ThumbnailMethod method = ThumbnailMethod::kScale;
+};
+
+enum class SandboxDemand { kPreferred, kRequired };
 enum class LogFormat { kText, kJson };
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
 
@@ -77,6 +122,7 @@ struct Config {
     std::uint32_t max_pending_per_user = 5;
     std::chrono::milliseconds unused_expiry = std::chrono::hours(24);
     Rate create_rate;
+    ContentTypes content_types;
   } uploads;
 
   std::vector<Quota> quotas;  // the first that means a user counts
@@ -90,6 +136,7 @@ struct Config {
     bool live = true;
     UnauthenticatedAccess unauthenticated = UnauthenticatedAccess::kFrozen;
     std::optional<WallTime> frozen_since;  // absent: everything is newer
+    DownloadRate rate;
   } downloads;
 
   struct Thumbnails {

@@ -300,6 +300,44 @@ TEST(Config, ChecksAdmins) {
               HasSubstr("s.yaml:3: homeservers[0].admins[0]: must be a user of this homeserver, example.org"));
 }
 
+TEST(Config, AHomeserverMayDifferFromWhatHoldsForAll) {
+  const Config config = parsed(R"(
+homeservers:
+  - server_name: example.org
+  - server_name: example.net
+    uploads: {max_size: 1MiB, max_pending_per_user: 3, create_rate: {burst: 9}, content_types: {allow: [image/*], deny: []}}
+    downloads:
+      unauthenticated: deny
+      frozen_since: 2024-09-01
+      rate: {per_user: {bytes_per_second: 1MiB}, per_address: {burst: 2MiB}}
+)");
+  EXPECT_EQ(config.homeservers[0].uploads.max_size, std::nullopt);
+  EXPECT_EQ(config.homeservers[0].uploads.content_types.allow, std::nullopt);
+  const Homeserver& own = config.homeservers[1];
+  EXPECT_EQ(own.uploads.max_size, 1u << 20);
+  EXPECT_EQ(own.uploads.create_rate.per_second, std::nullopt);
+  EXPECT_EQ(own.uploads.create_rate.burst, 9);
+  EXPECT_THAT(own.uploads.content_types.allow, testing::Optional(ElementsAre("image/*")));
+  EXPECT_THAT(own.uploads.content_types.deny, testing::Optional(IsEmpty()));
+  EXPECT_EQ(own.downloads.unauthenticated, UnauthenticatedAccess::kDeny);
+  EXPECT_EQ(own.downloads.rate.per_user.bytes_per_second, 1u << 20);
+  EXPECT_EQ(own.downloads.rate.per_address.burst, 2u << 20);
+  EXPECT_EQ(to_yaml(parsed(to_yaml(config))), to_yaml(config));
+  EXPECT_THAT(homeserver_mistake("uploads: {max_size: 0}"), HasSubstr("s.yaml:3: homeservers[0].uploads.max_size"));
+  EXPECT_THAT(homeserver_mistake("uploads: {unused_expiry: 1h}"),
+              HasSubstr("s.yaml:3: homeservers[0].uploads.unused_expiry: unknown key"));
+}
+
+TEST(Config, ChecksContentTypes) {
+  parsed(kMinimal + "uploads: {content_types: {allow: [image/*, '*/*', a/b+c], deny: [Text/HTML]}}");
+  for (const char* bad :
+       {"", "image", "image/", "/png", "*/png", "im*/png", "image/p*", "image/png; a=b", "a/b, c/d"}) {
+    EXPECT_THAT(mistake_of(fmt::format("uploads: {{content_types: {{deny: [\"{}\"]}}}}", bad)),
+                HasSubstr("s.yaml:2: uploads.content_types.deny[0]: must be a media type"))
+        << bad;
+  }
+}
+
 TEST(Config, ChecksWhatBelongsTogether) {
   EXPECT_EQ(mistake_of("downloads: {default_wait: 2m}"),
             "s.yaml:2: downloads.default_wait: default_wait (2m) must not be longer than max_wait (1m)");

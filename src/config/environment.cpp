@@ -121,6 +121,14 @@ class Overlay {
     }
   }
 
+  template <class R>
+  void overlay(const std::string& key, std::optional<std::vector<std::string>>& member, const R& rule) {
+    std::vector<std::string> list = member.value_or(std::vector<std::string>());
+    const bool is_set = variables_.find(key) != nullptr || variables_.find(element_key(key, list.size())) != nullptr;
+    overlay(key, list, rule);
+    if (member || is_set) member = std::move(list);
+  }
+
   template <class T, class R>
   void overlay(const std::string& key, std::optional<T>& member, const R& rule) {
     const std::string* value = variables_.find(key);

@@ -55,6 +55,23 @@ TEST(Environment, TheEnvironmentReachesIntoLists) {
   EXPECT_THAT(parsed(kMinimal, {{"SLUICE_HTTP_TRUSTED_PROXIES", ""}}).http.trusted_proxies, IsEmpty());
 }
 
+TEST(Environment, TheEnvironmentReachesWhatAHomeserverHasOfItsOwn) {
+  const Config config = parsed(kMinimal, {{"SLUICE_HOMESERVERS_0_UPLOADS_MAX_SIZE", "1MiB"},
+                                          {"SLUICE_HOMESERVERS_0_UPLOADS_CONTENT_TYPES_ALLOW", "image/*, video/*"},
+                                          {"SLUICE_HOMESERVERS_0_UPLOADS_CONTENT_TYPES_DENY_0", "text/html"},
+                                          {"SLUICE_HOMESERVERS_1_SERVER_NAME", "example.net"},
+                                          {"SLUICE_HOMESERVERS_1_UPLOADS_CONTENT_TYPES_DENY", ""}});
+  ASSERT_EQ(config.homeservers.size(), 2u);
+  const Homeserver::Uploads& first = config.homeservers[0].uploads;
+  EXPECT_EQ(first.max_size, 1u << 20);
+  EXPECT_THAT(first.content_types.allow, testing::Optional(ElementsAre("image/*", "video/*")));
+  EXPECT_THAT(first.content_types.deny, testing::Optional(ElementsAre("text/html")));
+  const Homeserver::Uploads& second = config.homeservers[1].uploads;
+  EXPECT_EQ(second.max_size, std::nullopt);
+  EXPECT_EQ(second.content_types.allow, std::nullopt);
+  EXPECT_THAT(second.content_types.deny, testing::Optional(IsEmpty())) << "given, and none";
+}
+
 TEST(Environment, MistakesInTheEnvironmentNameTheVariable) {
   EXPECT_THAT(mistakes_in(kMinimal, {{"SLUICE_UPLOADS_MAX_SISE", "1"}}),
               ElementsAre("SLUICE_UPLOADS_MAX_SISE: unknown variable; did you mean SLUICE_UPLOADS_MAX_SIZE?"));

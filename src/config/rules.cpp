@@ -8,6 +8,8 @@
 #include <boost/url/url_view.hpp>
 #include <charconv>
 
+#include "base/text.h"
+
 namespace sluice::config {
 namespace {
 
@@ -45,6 +47,13 @@ bool is_network(std::string_view text) {
   const bool v6 = !v4 && ::inet_pton(AF_INET6, address.c_str(), &ignored) == 1;
   if (!v4 && !v6) return false;
   return slash == std::string_view::npos || is_number_up_to(v4 ? 32 : 128, text.substr(slash + 1));
+}
+
+bool is_media_type_pattern(std::string_view text) {
+  if (text.empty() || media_type_essence(text) != to_lower(text)) return false;
+  const std::string_view type = text.substr(0, text.find('/'));
+  const std::string_view subtype = text.substr(type.size() + 1);
+  return (type == "*" ? subtype == "*" : !type.contains('*')) && (subtype == "*" || !subtype.contains('*'));
 }
 
 }  // namespace sluice::config

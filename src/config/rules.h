@@ -21,6 +21,7 @@ bool is_host(std::string_view text);        // a server name without a port
 bool is_token(std::string_view text);       // fit for an Authorization header
 bool is_client_api(std::string_view text);  // an http(s) URL of host, port and path, with at most one trailing slash
 bool is_network(std::string_view text);     // an IPv4 or IPv6 address, or a CIDR block of them
+bool is_media_type_pattern(std::string_view text);  // a media type without parameters, or "image/*", or "*/*"
 
 inline constexpr Rule kAnything{[](const auto&) { return true; }, ""};
 inline constexpr Rule kPositive{[](const auto& value) { return value > std::decay_t<decltype(value)>{}; },
@@ -41,6 +42,8 @@ inline constexpr Rule kToken{is_token, "must be one or more visible ASCII charac
 inline constexpr Rule kClientApi{is_client_api,
                                  "must be an http or https URL such as https://matrix.example.org, without user name, "
                                  "query or fragment"};
+inline constexpr Rule kMediaTypePattern{is_media_type_pattern,
+                                        "must be a media type such as image/png, or a pattern such as image/*"};
 inline constexpr Rule kNetwork{is_network, "must be an IP address or a block such as 10.0.0.0/8 or fd00::/8"};
 
 }  // namespace sluice::config

@@ -21,6 +21,49 @@ void describe(Visitor&& visit, StaticToken& token) {
   visit("admin", token.admin);
 }
 
+/// A section that holds for all, or one of a homeserver that may differ from it: the keys and their rules are the same.
+template <class T, class... Sections>
+concept OneOf = (std::same_as<T, Sections> || ...);
+
+template <class Visitor, OneOf<Rate, Homeserver::Uploads::Rate> T>
+void describe(Visitor&& visit, T& rate) {
+  visit("per_second", rate.per_second, kPositive);
+  visit("burst", rate.burst, kAtLeastOne);
+}
+
+template <class Visitor, OneOf<ContentTypes, Homeserver::Uploads::ContentTypes> T>
+void describe(Visitor&& visit, T& content_types) {
+  visit("allow", content_types.allow, kMediaTypePattern);
+  visit("deny", content_types.deny, kMediaTypePattern);
+}
+
+template <class Visitor, OneOf<ByteRate, Homeserver::Downloads::ByteRate> T>
+void describe(Visitor&& visit, T& rate) {
+  visit("bytes_per_second", rate.bytes_per_second);
+  visit("burst", rate.burst, kPositive);
+}
+
+template <class Visitor, OneOf<DownloadRate, Homeserver::Downloads::Rate> T>
+void describe(Visitor&& visit, T& rate) {
+  visit("per_user", rate.per_user);
+  visit("per_address", rate.per_address);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Homeserver::Uploads& uploads) {
+  visit("max_size", uploads.max_size, kMediaSize);
+  visit("max_pending_per_user", uploads.max_pending_per_user, kPositive);
+  visit("create_rate", uploads.create_rate);
+  visit("content_types", uploads.content_types);
+}
+
+template <class Visitor>
+void describe(Visitor&& visit, Homeserver::Downloads& downloads) {
+  visit("unauthenticated", downloads.unauthenticated);
+  visit("frozen_since", downloads.frozen_since);
+  visit("rate", downloads.rate);
+}
+
 template <class Visitor>
 void describe(Visitor&& visit, Homeserver& homeserver) {
   visit("server_name", homeserver.server_name, kServerName);
@@ -28,12 +71,8 @@ void describe(Visitor&& visit, Homeserver& homeserver) {
   visit("client_api", homeserver.client_api, kClientApi);
   visit("tokens", homeserver.tokens);
   visit("admins", homeserver.admins, kUserId);
-}
-
-template <class Visitor>
-void describe(Visitor&& visit, Rate& rate) {
-  visit("per_second", rate.per_second, kPositive);
-  visit("burst", rate.burst, kAtLeastOne);
+  visit("uploads", homeserver.uploads);
+  visit("downloads", homeserver.downloads);
 }
 
 template <class Visitor>
@@ -42,6 +81,7 @@ void describe(Visitor&& visit, Config::Uploads& uploads) {
   visit("max_pending_per_user", uploads.max_pending_per_user, kPositive);
   visit("unused_expiry", uploads.unused_expiry, kPositive);
   visit("create_rate", uploads.create_rate);
+  visit("content_types", uploads.content_types);
 }
 
 template <class Visitor>
@@ -68,6 +108,7 @@ void describe(Visitor&& visit, Config::Downloads& downloads) {
   visit("live", downloads.live);
   visit("unauthenticated", downloads.unauthenticated);
   visit("frozen_since", downloads.frozen_since);
+  visit("rate", downloads.rate);
 }
 
 template <class Visitor>

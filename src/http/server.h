@@ -8,6 +8,7 @@
 #include <expected>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,7 +40,9 @@ struct Notes {
   std::string media;           // the mxc URI it is about
   std::string_view operation;  // "create", "upload", "download", ...
   std::string_view outcome;    // "stored", "live", "broken", "refused"; empty: nothing to tell
-  Milliseconds waited{0};      // how long it was stalled
+  /// Of the response's bytes, what was charged for when it began; nothing: no rate limits them.
+  std::optional<std::uint64_t> charged_bytes;
+  Milliseconds waited{0};  // how long it was stalled
   bool was_stalled = false;
 };
 

@@ -32,22 +32,27 @@ bool matches_pattern(std::string_view pattern, std::string_view text) {
   return pattern.find_first_not_of('*') == std::string_view::npos;
 }
 
-Quotas::Quotas(const std::vector<config::Quota>& quotas) {
+void Quotas::replace(const std::vector<config::Quota>& quotas) {
+  std::vector<Rule> rules;
   for (const config::Quota& quota : quotas) {
     Rule rule{quota.users, {.max_files = quota.max_files, .max_bytes = quota.max_bytes, .window = {}}};
     if (quota.window.bytes) rule.allowance.window = {*quota.window.bytes, quota.window.per};
-    rules_.push_back(std::move(rule));
+    rules.push_back(std::move(rule));
   }
+  const std::lock_guard lock(mutex_);
+  rules_ = std::move(rules);
 }
 
-const catalog::Allowance* Quotas::find(std::string_view user) const {
+std::optional<catalog::Allowance> Quotas::find(std::string_view user) const {
+  const std::lock_guard lock(mutex_);
   const auto rule = std::ranges::find_if(rules_, [user](const Rule& r) { return matches_pattern(r.users, user); });
-  return rule == rules_.end() || rule->allowance.is_unlimited() ? nullptr : &rule->allowance;
+  if (rule == rules_.end() || rule->allowance.is_unlimited()) return std::nullopt;
+  return rule->allowance;
 }
 
 std::unique_ptr<Quotas::Share> Quotas::begin(const std::string& user, std::optional<std::uint64_t> size) {
-  const catalog::Allowance* allowance = find(user);
-  if (allowance == nullptr) return nullptr;
+  const std::optional<catalog::Allowance> allowance = find(user);
+  if (!allowance) return nullptr;
   return std::make_unique<Share>(*this, *allowance, user, size);
 }
 

@@ -23,7 +23,9 @@ bool matches_pattern(std::string_view pattern, std::string_view text);
 /// run at the same time cannot pass it together. What is stored the catalog counts. From any thread.
 class Quotas {
  public:
-  explicit Quotas(const std::vector<config::Quota>& quotas);
+  explicit Quotas(const std::vector<config::Quota>& quotas) { replace(quotas); }
+  /// For what begins from now on.
+  void replace(const std::vector<config::Quota>& quotas);
 
   /// What one running upload will add, from construction to destruction. Used by one thread at a time.
   class Share {
@@ -44,7 +46,7 @@ class Quotas {
 
    private:
     Quotas& quotas_;
-    const catalog::Allowance& allowance_;
+    const catalog::Allowance allowance_;
     const std::string user_;
     const bool may_grow_;
     std::uint64_t bytes_;
@@ -53,8 +55,8 @@ class Quotas {
 
   /// Null when nothing limits the user.
   std::unique_ptr<Share> begin(const std::string& user, std::optional<std::uint64_t> size);
-  /// Null when nothing limits the user.
-  const catalog::Allowance* find(std::string_view user) const;
+  /// Nothing when nothing limits the user.
+  std::optional<catalog::Allowance> find(std::string_view user) const;
 
  private:
   struct Rule {
@@ -62,8 +64,8 @@ class Quotas {
     catalog::Allowance allowance;
   };
 
+  mutable std::mutex mutex_;  // guards the next two
   std::vector<Rule> rules_;
-  mutable std::mutex mutex_;
   std::unordered_map<std::string, catalog::Usage> running_;  // as many as there are uploads, at most
 };
 

@@ -18,8 +18,9 @@ constexpr std::size_t kMaxContentTypeBytes = 255;
 constexpr std::size_t kMaxFilenameBytes = 1024;
 // An id expires in a day, but any upload that ends frees a place, and some clients do as they are told.
 constexpr Milliseconds kMaxPendingRetry = std::chrono::seconds(5);
-constexpr Milliseconds kCheckInterval{1000};  // anybody may ask for the health
-constexpr std::size_t kReapBatch = 1000;      // what one transaction removes, so that others wait briefly
+constexpr Milliseconds kFarAway = std::chrono::hours(24);  // enough to look again then, and not too much to add up
+constexpr Milliseconds kCheckInterval{1000};               // anybody may ask for the health
+constexpr std::size_t kReapBatch = 1000;                   // what one transaction removes, so that others wait briefly
 
 Result<> check_content_type(std::string_view content_type) {
   if (content_type.size() > kMaxContentTypeBytes || !is_utf8(content_type) || has_control_characters(content_type)) {
@@ -58,22 +59,33 @@ transfer::WaitingRoom::Limits waiting_limits(const config::Config::Downloads& do
 
 }  // namespace
 
-Repository::Repository(std::vector<std::string> server_names, Limits limits, catalog::Catalog& catalog,
-                       blobs::BlobStore& blobs, const Clock& clock, RandomSource& random,
-                       thumbnails::Thumbnails* thumbnails)
-    : server_names_(std::move(server_names)),
+Repository::Repository(Policies policies, Limits limits, catalog::Catalog& catalog, blobs::BlobStore& blobs,
+                       const Clock& clock, RandomSource& random, thumbnails::Thumbnails* thumbnails)
+    : policies_(std::move(policies)),
       limits_(std::move(limits)),
       catalog_(catalog),
       blobs_(blobs),
       clock_(clock),
       random_(random),
       thumbnails_(thumbnails),
-      create_rate_(limits_.uploads.create_rate.per_second, limits_.uploads.create_rate.burst),
       quotas_(limits_.quotas),
-      waiting_room_(waiting_limits(limits_.downloads)),
+      waiting_room_(waiting_limits(policies_.read().front().downloads)),
       stored_cache_(limits_.max_cached_files, limits_.max_cached_records) {}
 
 Repository::~Repository() = default;
+
+// ---- policies ----
+
+const Policy& Repository::policy_of(std::string_view server_name) const {
+  const Policies& policies = policies_.read();
+  const Policy* const found = find_policy(policies, server_name);
+  return found != nullptr ? *found : policies.front();
+}
+
+void Repository::replace_policies(Policies policies, std::span<Loop* const> loops) {
+  waiting_room_.set_limits(waiting_limits(policies.front().downloads));
+  policies_.replace(std::move(policies), loops);
+}
 
 // ---- create ----
 
@@ -83,18 +95,26 @@ Task<Result<Created>> Repository::create(auth::Requester requester, std::string 
        {check_not_guest(requester), check_content_type(content_type), check_filename(filename)}) {
     if (!check) co_return std::unexpected(check.error());
   }
-  if (const auto wait = create_rate_.take(requester.user, clock_.steady())) {
+  const config::Config::Uploads& uploads = policy_of(server_name).uploads;
+  // One that names none is asked for it by the upload.
+  if (!content_type.empty()) {
+    if (Result<> allowed = check_content_type_allowed(uploads.content_types, content_type); !allowed) {
+      co_return std::unexpected(allowed.error());
+    }
+  }
+  if (const auto wait = create_rate_.take(requester.user, uploads.create_rate, clock_.steady())) {
     co_return fail::limit_exceeded("Too many media IDs created in a short time", *wait);
   }
   const auto mxc = Mxc::of(server_name, make_media_id(clock_.now(), random_));
   if (!mxc) co_return fail::internal("The server name is not valid");
+  const Milliseconds unused_expiry = uploads.unused_expiry;
+  const std::uint32_t max_pending = uploads.max_pending_per_user;
   Result<WallTime> reserved = co_await commits_.run([&]() -> Result<WallTime> {
     // The time is read here, where reservations are made one after the other: what expired while this one waited for
     // its turn does not count against it.
     const WallTime now = clock_.now();
-    const catalog::Reservation reservation{*mxc,         requester.user, now, now + limits_.uploads.unused_expiry,
-                                           content_type, filename};
-    if (Result<> added = catalog_.reserve(reservation, limits_.uploads.max_pending_per_user); !added) {
+    const catalog::Reservation reservation{*mxc, requester.user, now, now + unused_expiry, content_type, filename};
+    if (Result<> added = catalog_.reserve(reservation, max_pending); !added) {
       Error error = added.error();
       if (error.retry_after) error.retry_after = std::min(*error.retry_after, kMaxPendingRetry);
       return std::unexpected(std::move(error));
@@ -122,9 +142,9 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
        {check_not_guest(requester), check_content_type(request.content_type), check_filename(request.filename)}) {
     if (!check) co_return std::unexpected(check.error());
   }
-  if (request.content_length.value_or(0) > limits_.uploads.max_size) {
-    co_return fail::too_large(
-        fmt::format("Cannot upload files larger than {}", describe_byte_size(limits_.uploads.max_size)));
+  const std::uint64_t max_size = policy_of(request.server_name).uploads.max_size;
+  if (request.content_length.value_or(0) > max_size) {
+    co_return fail::too_large(fmt::format("Cannot upload files larger than {}", describe_byte_size(max_size)));
   }
   if (running_uploads_ >= limits_.max_running_uploads) {
     co_return fail::unavailable("Too many uploads are running", std::chrono::seconds(5));
@@ -148,6 +168,10 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
     if (request.filename.empty()) request.filename = reservation.filename;
   }
   media.content_type = request.content_type.empty() ? kDefaultContentType : request.content_type;
+  const config::ContentTypes& content_types = policy_of(mxc->server_name()).uploads.content_types;
+  if (Result<> allowed = check_content_type_allowed(content_types, media.content_type); !allowed) {
+    co_return std::unexpected(allowed.error());
+  }
   media.filename = std::move(request.filename);
   random_.fill(std::as_writable_bytes(std::span(&media.attempt, 1)));
   auto share = co_await take_share(requester.user, request.content_length);
@@ -162,7 +186,8 @@ Task<Result<std::unique_ptr<Upload>>> Repository::begin_upload(auth::Requester r
     if (!created) co_return std::unexpected(created.error());
     spool = *std::move(created);
   }
-  auto upload = std::make_unique<Upload>(*this, std::move(media), expires_at, request.content_length, std::move(spool));
+  auto upload =
+      std::make_unique<Upload>(*this, std::move(media), expires_at, max_size, request.content_length, std::move(spool));
   upload->share_ = *std::move(share);
   if (is_new) co_return upload;
 
@@ -186,9 +211,8 @@ Result<> Repository::check_may_fill(const catalog::Record& record, const auth::R
 // ---- download ----
 
 Download::Stored Repository::open_hot(const DownloadRequest& request) {
-  if (!check_access_before(request)) return nullptr;
   Download::Stored stored = stored_cache_.find(request.mxc);
-  if (!stored || !stored->file || is_frozen_for(request, stored->media.stored_at)) return nullptr;
+  if (!stored || !stored->file || !check_may_read(request, stored->media.stored_at)) return nullptr;
   return stored;
 }
 
@@ -199,7 +223,6 @@ Task<Result<Download>> Repository::open(const DownloadRequest& request, Caller& 
   std::optional<transfer::Ticket> ticket;
   std::optional<Deadline> deadline;
   Look at;
-  check_access_before(request, at);
   while (!at.outcome) {
     if (ticket) {
       report.waited = std::chrono::duration_cast<Milliseconds>(clock_.steady() - began);
@@ -212,7 +235,8 @@ Task<Result<Download>> Repository::open(const DownloadRequest& request, Caller& 
     // is not stored by the last can never be filled: who fills it took it in time, and gives it back once it is stored.
     at.now = clock_.now();
     at.steady_now = clock_.steady();
-    find_begun(request, at);
+    check_access(request, at);
+    if (!at.outcome) find_begun(request, at);
     if (!at.outcome) judge(request, co_await look(request.mxc), at);
     if (at.outcome) break;
 
@@ -245,8 +269,9 @@ void Repository::find_begun(const DownloadRequest& request, Look& at) {
   const transfer::Progress progress = transfer ? transfer->progress() : transfer::Progress();
   // One that has ended is here for a moment yet; what became of the id since, the catalog knows.
   at.is_being_filled = transfer && progress.state == transfer::State::kRunning;
-  const bool may_follow = limits_.downloads.live && !request.whole && !is_frozen_for(request, at.now);
-  if (at.is_being_filled && may_follow && progress.has_begun()) at.outcome = Download{std::move(transfer)};
+  const bool may_follow = !request.whole && policy_of(request.mxc.server_name()).downloads.live;
+  if (!at.is_being_filled || !may_follow || !progress.has_begun()) return;
+  if (check_may_read(request, at.now)) at.outcome = Download{std::move(transfer)};
 }
 
 // What the catalog's word means for a download; without an outcome, it may wait.
@@ -255,18 +280,25 @@ void Repository::judge(const DownloadRequest& request, const Result<Found>& foun
     at.outcome = std::unexpected(found.error());
     return;
   }
+  // What is not stored yet will be stored now at the earliest.
+  const WallTime stored_at = found->stored ? found->stored->media.stored_at : at.now;
+  if (Result<> may_read = check_may_read(request, stored_at); !may_read) {
+    at.outcome = std::unexpected(may_read.error());
+    return;
+  }
   if (found->stored) {
-    if (is_frozen_for(request, found->stored->media.stored_at)) return at.refuse(no_such_media);
     at.outcome = Download{found->stored};
     return;
   }
   const bool is_pending = found->reserved_until && at.now < *found->reserved_until;
   // An upload that began in time may end after the id's expiry; until then the id lives.
   if (!is_pending && !at.is_being_filled) return at.refuse(no_such_media);
-  if (is_frozen_for(request, at.now)) return at.refuse(no_such_media);
   if (at.steady_now >= request.give_up_at) return at.refuse(fail::not_yet_uploaded);
   at.sleep_until = request.give_up_at;
   if (is_pending) at.sleep_until = std::min(at.sleep_until, at.steady_now + (*found->reserved_until - at.now));
+  if (const auto freeze = freeze_of(request)) {
+    at.sleep_until = std::min(at.sleep_until, at.steady_now + std::min(*freeze - at.now, kFarAway));
+  }
 }
 
 Task<Result<Arrival>> Repository::arrival(Mxc mxc) {
@@ -334,24 +366,32 @@ Result<Repository::Found> Repository::open_stored(catalog::StoredMedia media) {
   return Found{std::make_shared<const StoredFile>(std::move(media), *std::move(file)), is_sound, {}};
 }
 
-void Repository::check_access_before(const DownloadRequest& request, Look& at) const {
-  if (Result<> check = check_access_before(request); !check) at.outcome = std::unexpected(check.error());
+void Repository::check_access(const DownloadRequest& request, Look& at) const {
+  // By what would be true of the oldest media; of this one, its time is not known yet.
+  if (Result<> check = check_may_read(request, WallTime::min()); !check) at.outcome = std::unexpected(check.error());
 }
 
-Result<> Repository::check_access_before(const DownloadRequest& request) const {
-  if (!request.has_token && limits_.downloads.unauthenticated == config::UnauthenticatedAccess::kDeny) {
-    return fail::with(401, "M_MISSING_TOKEN", "Media is served only to those who bring an access token");
+Result<> Repository::check_may_read(const DownloadRequest& request, WallTime stored_at) const {
+  const std::string& server_name = request.mxc.server_name();
+  if (!request.has_token) {
+    const config::Config::Downloads& downloads = policy_of(server_name).downloads;
+    if (downloads.unauthenticated == config::UnauthenticatedAccess::kDeny) {
+      return fail::with(401, "M_MISSING_TOKEN", "Media is served only to those who bring an access token");
+    }
+    if (downloads.unauthenticated == config::UnauthenticatedAccess::kFrozen &&
+        (!downloads.frozen_since || stored_at >= *downloads.frozen_since)) {
+      return no_such_media();
+    }
   }
-  if (!is_local(request.mxc.server_name())) {
-    return fail::not_found("Media of other servers is not served here");
-  }
+  if (!is_local(server_name)) return fail::not_found("Media of other servers is not served here");
   return {};
 }
 
-bool Repository::is_frozen_for(const DownloadRequest& request, WallTime stored_at) const {
-  const config::Config::Downloads& downloads = limits_.downloads;
-  if (request.has_token || downloads.unauthenticated != config::UnauthenticatedAccess::kFrozen) return false;
-  return !downloads.frozen_since || stored_at >= *downloads.frozen_since;
+// From when on newer media is not for the requester, if that is to come.
+std::optional<WallTime> Repository::freeze_of(const DownloadRequest& request) const {
+  const config::Config::Downloads& downloads = policy_of(request.mxc.server_name()).downloads;
+  const bool is_frozen = downloads.unauthenticated == config::UnauthenticatedAccess::kFrozen;
+  return is_frozen && !request.has_token ? downloads.frozen_since : std::nullopt;
 }
 
 std::unique_ptr<transfer::Follower> Repository::follow(Download::Live transfer, std::shared_ptr<Signal> signal) {
@@ -359,7 +399,7 @@ std::unique_ptr<transfer::Follower> Repository::follow(Download::Live transfer, 
 }
 
 bool Repository::is_local(std::string_view server_name) const {
-  return std::ranges::find(server_names_, server_name) != server_names_.end();
+  return find_policy(policies_.read(), server_name) != nullptr;
 }
 
 Task<Result<>> Repository::check() {

@@ -20,8 +20,8 @@
 #include "base/random.h"
 #include "blobs/blob_store.h"
 #include "catalog/catalog.h"
-#include "config/config.h"
 #include "repository/commit_queue.h"
+#include "repository/policy.h"
 #include "repository/quota.h"
 #include "repository/rate_limiter.h"
 #include "repository/stored_cache.h"
@@ -30,6 +30,7 @@
 #include "runtime/blocking_pool.h"
 #include "runtime/group_pool.h"
 #include "runtime/signal.h"
+#include "runtime/snapshot.h"
 #include "runtime/task.h"
 #include "thumbnails/thumbnails.h"
 #include "transfer/transfer.h"
@@ -83,12 +84,11 @@ struct WaitReport {
 /// The rules of a content repository: who may create, fill and read which media id, how much and for how long.
 /// The life of a media id is drawn in ARCHITECTURE.md. From any loop; every Task must be awaited on a loop.
 ///
-/// Content types and file names are checked here: at most 255 and 1024 bytes, UTF-8, no control characters.
+/// Content types and file names are checked here: at most 255 and 1024 bytes, UTF-8, no control characters. What else
+/// is ruled is in the policies, which may be replaced while it works: whatever begins, or wakes, sees those in force.
 class Repository {
  public:
   struct Limits {
-    config::Config::Uploads uploads;
-    config::Config::Downloads downloads;
     std::size_t max_running_uploads = 1024;  // each has a file open, or Upload::kMaxHeldBytes in memory; 503 beyond
     std::size_t max_cached_files = 512;      // of hot media, kept open
     std::vector<config::Quota> quotas{};
@@ -97,16 +97,24 @@ class Repository {
     std::size_t max_cached_records = 32768;  // of media whose files are not; some half a kilobyte each
   };
 
-  /// `server_names` are ours: media of others is not found. All references must outlive the repository. Without
+  /// Media of servers that `policies` does not name is not found. All references must outlive the repository. Without
   /// `thumbnails` none are made.
-  Repository(std::vector<std::string> server_names, Limits limits, catalog::Catalog& catalog, blobs::BlobStore& blobs,
-             const Clock& clock, RandomSource& random, thumbnails::Thumbnails* thumbnails = nullptr);
+  Repository(Policies policies, Limits limits, catalog::Catalog& catalog, blobs::BlobStore& blobs, const Clock& clock,
+             RandomSource& random, thumbnails::Thumbnails* thumbnails = nullptr);
   ~Repository();
   Repository(const Repository&) = delete;
   Repository& operator=(const Repository&) = delete;
 
-  /// Makes a media id without content (`POST /_matrix/media/v1/create`). 403 for guests, 429 when too many are
-  /// pending or they come too fast.
+  /// What holds for the media of a homeserver; for a name that is not ours, what holds for the default's. On a loop,
+  /// good until the caller goes back to it.
+  const Policy& policy_of(std::string_view server_name) const;
+  /// Puts others in force, of the same homeservers. `loops` are all that use the repository. One thread at a time.
+  void replace_policies(Policies policies, std::span<Loop* const> loops);
+  /// Running uploads keep the quota that they began with.
+  void replace_quotas(const std::vector<config::Quota>& quotas) { quotas_.replace(quotas); }
+
+  /// Makes a media id without content (`POST /_matrix/media/v1/create`). 403 for guests and content types that are not
+  /// allowed, 429 when too many are pending or they come too fast.
   Task<Result<Created>> create(auth::Requester requester, std::string server_name, std::string content_type,
                                std::string filename);
 
@@ -117,6 +125,10 @@ class Repository {
   /// What `open` would find, if that is a stored file that was downloaded before and is still at hand; else null. Never
   /// blocks.
   Download::Stored open_hot(const DownloadRequest& request);
+
+  /// Why the requester may not read what is stored at `stored_at`, by what is in force now: 401 M_MISSING_TOKEN, or 404
+  /// for media of others, or that came after the freeze.
+  Result<> check_may_read(const DownloadRequest& request, WallTime stored_at) const;
 
   /// Finds the content of an id; stalled until there is something to read, at most until `give_up_at`. 404 for ids that
   /// are unknown, expired (as soon as they are) or not to be read by this requester; 504 M_NOT_YET_UPLOADED.
@@ -157,7 +169,7 @@ class Repository {
   /// What a user has stored.
   Task<Result<catalog::Usage>> usage(std::string user);
   /// What the user may store, at most; null: as much as there is room for.
-  const catalog::Allowance* allowance_of(std::string_view user) const { return quotas_.find(user); }
+  std::optional<catalog::Allowance> allowance_of(std::string_view user) const { return quotas_.find(user); }
 
   /// Deletes an id for good, for its owner or an admin: from then on it is unknown, also to those who wait for it. An
   /// upload that fills it is broken off. Downloads that have begun may end. Its bytes go when no other id has them and
@@ -182,8 +194,6 @@ class Repository {
   /// Answers every stalled download, and stalls none from now on.
   void stop_waiting() { waiting_room_.close(); }
 
-  const Limits& limits() const { return limits_; }
-
   // Levels, for metrics.
   std::size_t stalled_downloads() const { return waiting_room_.waiting(); }
   std::size_t live_followers() const { return *followers_; }
@@ -200,8 +210,7 @@ class Repository {
   };
 
   bool is_local(std::string_view server_name) const;
-  Result<> check_access_before(const DownloadRequest& request) const;
-  bool is_frozen_for(const DownloadRequest& request, WallTime stored_at) const;
+  std::optional<WallTime> freeze_of(const DownloadRequest& request) const;
   /// One look of a download that may be stalled.
   struct Look {
     WallTime now{};
@@ -213,7 +222,7 @@ class Repository {
     [[gnu::noinline]] void refuse(Failure (*why)());
   };
   // Not inlined, or their temporaries would lie in the frame of every stalled download: 1.0 KB instead of 0.5 KB.
-  [[gnu::noinline]] void check_access_before(const DownloadRequest& request, Look& at) const;
+  [[gnu::noinline]] void check_access(const DownloadRequest& request, Look& at) const;
   [[gnu::noinline]] void find_begun(const DownloadRequest& request, Look& at);
   [[gnu::noinline]] void judge(const DownloadRequest& request, const Result<Found>& found, Look& at) const;
   Task<Result<Found>> look(const Mxc& mxc);
@@ -226,7 +235,7 @@ class Repository {
   /// Has the usual thumbnails made; does not wait.
   void prepare_thumbnails(const Sha256Digest& sha256);
 
-  const std::vector<std::string> server_names_;
+  Snapshot<Policies> policies_;
   const Limits limits_;
   catalog::Catalog& catalog_;
   blobs::BlobStore& blobs_;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -168,10 +169,20 @@ class RepositoryTest : public ::testing::Test {
 
   Repository& repository() {
     if (!repository_) {
-      repository_ = std::make_unique<Repository>(std::vector{std::string(kServerName), std::string("example.net")},
-                                                 limits_, catalog_, *blobs_, clock_, random_, thumbnails_.get());
+      repository_ =
+          std::make_unique<Repository>(policies(), limits_, catalog_, *blobs_, clock_, random_, thumbnails_.get());
     }
     return *repository_;
+  }
+  Policies policies() const {
+    return {{std::string(kServerName), limits_.uploads, limits_.downloads},
+            {"example.net", limits_.uploads, limits_.downloads}};
+  }
+  /// Puts what `limits_` says by now in force, while the repository works.
+  void replace_policies() { replace_policies(policies()); }
+  void replace_policies(Policies policies) {
+    const std::array<Loop*, 2> loops = {&loop_.loop(), &uploading_loop_.loop()};
+    repository().replace_policies(std::move(policies), loops);
   }
 
   // ---- create, upload ----
@@ -285,7 +296,10 @@ class RepositoryTest : public ::testing::Test {
       or_throw(catalog::open_sqlite_catalog(directory_ / "catalog.sqlite"));
   HookedCatalog catalog_{*sqlite_catalog_};
   std::unique_ptr<blobs::BlobStore> blobs_ = or_throw(blobs::open_folder_store(disk_, random_, directory_.path()));
-  Repository::Limits limits_;
+  struct : Repository::Limits {
+    config::Config::Uploads uploads;
+    config::Config::Downloads downloads;
+  } limits_;
   std::unique_ptr<thumbnails::Thumbnails> thumbnails_;  // null: none are made
   LoopThread loop_;
   LoopThread uploading_loop_;

@@ -19,11 +19,12 @@ Failure was_deleted() { return fail::not_found("This media ID was deleted"); }
 
 }  // namespace
 
-Upload::Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at,
+Upload::Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at, std::uint64_t max_size,
                std::optional<std::uint64_t> content_length, std::unique_ptr<blobs::SpoolFile> spool)
     : repository_(repository),
       media_(std::move(media)),
       expires_at_(expires_at),
+      max_size_(max_size),
       spool_(std::move(spool)),
       transfer_(std::make_shared<transfer::Transfer>(
           transfer::Description{media_.content_type, media_.filename, content_length, media_.attempt},
@@ -48,9 +49,8 @@ Result<> Upload::write(std::span<const std::byte> data) {
   if (share_) {
     if (Result<> grown = share_->grow(data.size()); !grown) return grown;
   }
-  const std::uint64_t limit = repository_.limits_.uploads.max_size;
-  if (data.size() > limit - media_.size) {
-    return fail::too_large(fmt::format("Cannot upload files larger than {}", describe_byte_size(limit)));
+  if (data.size() > max_size_ - media_.size) {
+    return fail::too_large(fmt::format("Cannot upload files larger than {}", describe_byte_size(max_size_)));
   }
   if (!spool_) {
     if (may_hold(media_.size + data.size())) {

@@ -46,7 +46,7 @@ class Upload {
   static constexpr std::uint64_t kMaxHeldAtOnceBytes = 16 * 1024;
 
   /// `spool` is null for one that may be held, whose length is declared.
-  Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at,
+  Upload(Repository& repository, catalog::StoredMedia media, WallTime expires_at, std::uint64_t max_size,
          std::optional<std::uint64_t> content_length, std::unique_ptr<blobs::SpoolFile> spool);
   ~Upload();
   Upload(const Upload&) = delete;
@@ -76,6 +76,7 @@ class Upload {
   Repository& repository_;
   catalog::StoredMedia media_;
   const WallTime expires_at_;                // of the reservation that it fills
+  const std::uint64_t max_size_;             // as it was when it began
   std::unique_ptr<blobs::SpoolFile> spool_;  // null while it is held
   std::vector<std::byte> held_;
   const std::shared_ptr<transfer::Transfer> transfer_;

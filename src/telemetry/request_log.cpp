@@ -181,6 +181,8 @@ void start_log(const config::Config::Log& config) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void set_log_level(config::LogLevel level) { spdlog::set_level(to_spdlog(level)); }
+
 std::string request_line(const http::ExchangeReport& report, config::LogFormat format) {
   if (format == config::LogFormat::kJson) return json_line(report);
   std::string line;

@@ -52,9 +52,19 @@ struct alignas(64) WaitingRoom::AddressShard {
 };
 
 WaitingRoom::WaitingRoom(Limits limits)
-    : limits_(limits), media_(new MediaShard[kShards]), addresses_(new AddressShard[kShards]) {}
+    : max_total_(limits.total),
+      max_per_media_(limits.per_media),
+      max_per_address_(limits.per_address),
+      media_(new MediaShard[kShards]),
+      addresses_(new AddressShard[kShards]) {}
 
 WaitingRoom::~WaitingRoom() = default;
+
+void WaitingRoom::set_limits(Limits limits) {
+  max_total_ = limits.total;
+  max_per_media_ = limits.per_media;
+  max_per_address_ = limits.per_address;
+}
 
 // ---- waking ----
 
@@ -104,7 +114,7 @@ void WaitingRoom::wake(std::unique_lock<std::mutex>& lock, Tickets& waking) noex
 
 bool WaitingRoom::take_place() {
   std::size_t waiting = waiting_;
-  while (waiting < limits_.total) {
+  while (waiting < max_total_) {
     if (waiting_.compare_exchange_weak(waiting, waiting + 1)) return true;
   }
   return false;
@@ -115,7 +125,7 @@ WaitingRoom::ShareEntry* WaitingRoom::take_share(std::string_view address) {
   AddressShard& shard = addresses_[shard_of(key.hash)];
   const std::lock_guard lock(shard.mutex);
   ShareEntry* share = shard.shares.find(key);
-  if ((share == nullptr ? 0 : share->value.waiting) >= limits_.per_address) return nullptr;
+  if ((share == nullptr ? 0 : share->value.waiting) >= max_per_address_) return nullptr;
   if (share == nullptr) share = &shard.shares.add(key);
   ++share->value.waiting;
   return share;
@@ -134,7 +144,7 @@ bool WaitingRoom::join_queue(const Mxc& mxc, Ticket& ticket) {
   const std::lock_guard lock(shard.mutex);
   if (closed_) return false;
   QueueEntry* queue = shard.queues.find(key);
-  if ((queue == nullptr ? 0 : queue->value.waiting) >= limits_.per_media) return false;
+  if ((queue == nullptr ? 0 : queue->value.waiting) >= max_per_media_) return false;
   if (queue == nullptr) queue = &shard.queues.add(key);
   ++queue->value.waiting;
   queue->value.tickets.push_back(ticket);

@@ -36,6 +36,9 @@ class WaitingRoom {
   WaitingRoom(const WaitingRoom&) = delete;
   WaitingRoom& operator=(const WaitingRoom&) = delete;
 
+  /// For those who come from now on; who is in the room stays. From any thread.
+  void set_limits(Limits limits);
+
   /// Something about this id has changed: raises Wake::kProgress on everyone who waits under it. They stay in the room.
   /// A few are raised at a time, and no lock is held meanwhile: who leaves while others are woken need not wait for
   /// that, and may be raised a moment after it has left.
@@ -72,7 +75,9 @@ class WaitingRoom {
   static void wake(std::unique_lock<std::mutex>& lock, Tickets& waking) noexcept;
   std::size_t kept_entries() const;  // for tests
 
-  const Limits limits_;
+  std::atomic<std::size_t> max_total_;
+  std::atomic<std::size_t> max_per_media_;
+  std::atomic<std::size_t> max_per_address_;
   std::atomic<std::size_t> waiting_{0};
   std::atomic<bool> closed_{false};
   const std::unique_ptr<MediaShard[]> media_;

@@ -203,6 +203,18 @@ class Server:
         self.check_log()
         assert code == expect, f"exit code {code} instead of {expect}:\n{self.log()[-3000:]}"
 
+    def reload(self, text=None, **overrides):
+        """Changes the configuration file, or replaces its text, sends SIGHUP and returns what the log says of it."""
+        if text is None:
+            self.config = merged(self.config, overrides)
+            text = json.dumps(self.config, indent=2)
+        self.config_file.write_text(text)
+        before = len(self.log())
+        self.signal(signal.SIGHUP)
+        end = re.compile("reload: the configuration (was read|stays as it was)[^\\n]*\\n")
+        wait_until(lambda: end.search(self.log(), before), "the reload to be over")
+        return self.log()[before:]
+
     # What it shows
 
     def log(self, this_run=False):

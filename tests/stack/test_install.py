@@ -46,11 +46,11 @@ start() {
   case $name in
     nginx) nginx ;;
     sluice)
-      CREDENTIALS_DIRECTORY=$ROOT/credentials
-      export CREDENTIALS_DIRECTORY
-      mkdir -p "$CREDENTIALS_DIRECTORY"
-      credential=$(of_unit LoadCredential)
-      install -m 400 "${credential#*:}" "$CREDENTIALS_DIRECTORY/${credential%%:*}"
+      RUNTIME_DIRECTORY=$ROOT/run/$(of_unit RuntimeDirectory)
+      export RUNTIME_DIRECTORY
+      install -d -m "$(of_unit RuntimeDirectoryMode)" "$RUNTIME_DIRECTORY"
+      prepare=$(of_unit ExecStartPre)
+      eval "${prepare#+}"
       install -d -m "$(of_unit StateDirectoryMode)" "/var/lib/$(of_unit StateDirectory)"
       command=$(of_unit ExecStart)
       (umask "$(of_unit UMask)"; eval "exec $command") > "$ROOT/sluice.log" 2>&1 < /dev/null &
