@@ -43,8 +43,9 @@ void check(const Job& job, const Reply& reply, int result) {
 
 }  // namespace
 
-/// What fontconfig keeps for good when it is first used. What we forget to free is seen all the same.
-extern "C" const char* __lsan_default_suppressions() { return "leak:libfontconfig\n"; }
+/// What fontconfig keeps for good when it is first used, and what poppler forgets of a broken page. What we forget to
+/// free is seen all the same.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libfontconfig\nleak:libcairo\nleak:libpixman\n"; }
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   thumbnailer::start_worker(false);
