@@ -134,13 +134,13 @@ TEST_F(QuarantineTest, OfAnIdWithoutContentIs404) {
 TEST_F(QuarantineTest, AdminsCanStillSeeWhatItIs) {
   const Mxc mxc = store("bad");
   set(mxc, Visibility::kHidden).value();
-  EXPECT_EQ(loop_.start(repository().describe(mxc, false)).get().error().http_status, 404);
-  const auto described = loop_.start(repository().describe(mxc, true)).get();
+  EXPECT_EQ(loop_.start(repository().look_up(mxc, false)).get().error().http_status, 404);
+  const auto described = loop_.start(repository().look_up(mxc, true)).get();
   ASSERT_TRUE(described);
   EXPECT_EQ(described->stored->sha256, sha256("bad"));
   EXPECT_TRUE(described->is_quarantined);
   EXPECT_EQ(loop_.start(repository().arrival(mxc)).get().error().http_status, 404);
-  EXPECT_EQ(loop_.start(repository().describe(reserve(), true)).get().error().http_status, 504);
+  EXPECT_EQ(loop_.start(repository().look_up(reserve(), true)).get().error().http_status, 504);
 }
 
 }  // namespace

@@ -316,7 +316,7 @@ Task<Result<Arrival>> Repository::arrival(Mxc mxc) {
   co_return Arrival{};
 }
 
-Task<Result<catalog::Record>> Repository::describe(Mxc mxc, bool for_admin) {
+Task<Result<catalog::Record>> Repository::look_up(Mxc mxc, bool for_admin) {
   if (!is_local(mxc.server_name())) co_return no_such_media();
   Result<catalog::Record> record = co_await look_pool_.run([&] { return catalog_.find(mxc); });
   if (!record || (record->stored && (for_admin || !record->is_quarantined))) co_return record;

@@ -164,7 +164,7 @@ class Repository {
 
   /// What is stored under an id. 404 for ids that are unknown, expired, or quarantined if not `for_admin`; 504
   /// M_NOT_YET_UPLOADED for one that waits for its content.
-  Task<Result<catalog::Record>> describe(Mxc mxc, bool for_admin);
+  Task<Result<catalog::Record>> look_up(Mxc mxc, bool for_admin);
 
   /// What a user has stored.
   Task<Result<catalog::Usage>> usage(std::string user);
