@@ -42,41 +42,56 @@ def openssl_gigabytes_per_second():
     return float(re.search(r"\+F:\d+:[^:]+:([\d.]+)", output).group(1)) / 1e9
 
 
+class UploadRows:
+    """One large upload, with the server on one core or on all that there are: then another thread hashes."""
+
+    def __init__(self, cores):
+        self.disk = Row("upload", f"256 MiB to disk, {cores}", "GB/s", yardstick="dd conv=fsync", target=ratio_at_least(0.9))
+        self.memory = Row("upload", f"256 MiB to tmpfs, {cores}", "GB/s", yardstick="openssl speed sha256",
+                          target=ratio_at_least(0.8))
+        self.processor = Row("upload", f"processor time per GB, to tmpfs, {cores}", "s", yardstick="sha256 alone")
+
+    def all(self):
+        return [self.disk, self.memory, self.processor]
+
+
 @case("upload", "256 MiB with its SHA-256 and fsync; beside dd conv=fsync, and in memory beside openssl speed")
 def upload(bench):
-    disk = Row("upload", "256 MiB to disk", "GB/s", yardstick="dd conv=fsync", target=ratio_at_least(0.9))
-    memory = Row("upload", "256 MiB to tmpfs", "GB/s", yardstick="openssl speed sha256", target=ratio_at_least(0.8))
-    processor = Row("upload", "processor time per GB, to tmpfs", "s", yardstick="sha256 alone")
+    alone, spread = UploadRows("one core"), UploadRows("all cores")
     source = place.MEMORY / f"sluice-bench-{os.getpid()}"
     source.write_bytes(os.urandom(LARGE))
     try:
-        with bench.sluice() as on_disk, bench.sluice(disk=place.MEMORY) as in_memory:
-
-            def to_disk():
-                os.sync()
-                said = upload_once(on_disk)
-                disk.ours.append(LARGE / said["seconds"] / 1e9)
-                disk.note(said.warning("Sluice"))
-                for blob in on_disk.blob_files():
-                    blob.unlink()  # 256 MiB a round would fill the disk
-
-            def to_memory():
-                said = upload_once(in_memory)
-                memory.ours.append(LARGE / said["seconds"] / 1e9)
-                memory.note(said.warning("Sluice"))
-                processor.ours.append(said.server_seconds / LARGE * 1e9)
-                for blob in in_memory.blob_files():
-                    blob.unlink()
-
-            def hash_alone():
-                memory.theirs.append(openssl_gigabytes_per_second())
-                processor.theirs.append(1 / memory.theirs[-1])
-
-            bench.in_turn(to_disk, lambda: disk.theirs.append(dd_gigabytes_per_second(source, bench.folder / "dd")))
-            bench.in_turn(to_memory, hash_alone)
+        for rows, options in ((alone, {}), (spread, {"command": [place.BINARY]})):
+            with bench.sluice(**options) as on_disk, bench.sluice(disk=place.MEMORY, **options) as in_memory:
+                measure_uploads(bench, rows, on_disk, in_memory, source)
     finally:
         source.unlink()
-    return [disk, memory, processor]
+    return alone.all() + spread.all()
+
+
+def measure_uploads(bench, rows, on_disk, in_memory, source):
+    def to_disk():
+        os.sync()
+        said = upload_once(on_disk)
+        rows.disk.ours.append(LARGE / said["seconds"] / 1e9)
+        rows.disk.note(said.warning("Sluice"))
+        for blob in on_disk.blob_files():
+            blob.unlink()  # 256 MiB a round would fill the disk
+
+    def to_memory():
+        said = upload_once(in_memory)
+        rows.memory.ours.append(LARGE / said["seconds"] / 1e9)
+        rows.memory.note(said.warning("Sluice"))
+        rows.processor.ours.append(said.server_seconds / LARGE * 1e9)
+        for blob in in_memory.blob_files():
+            blob.unlink()
+
+    def hash_alone():
+        rows.memory.theirs.append(openssl_gigabytes_per_second())
+        rows.processor.theirs.append(1 / rows.memory.theirs[-1])
+
+    bench.in_turn(to_disk, lambda: rows.disk.theirs.append(dd_gigabytes_per_second(source, bench.folder / "dd")))
+    bench.in_turn(to_memory, hash_alone)
 
 
 def peer_tokens(peer):

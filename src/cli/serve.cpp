@@ -2,6 +2,7 @@
 #include "cli/serve.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -105,6 +106,15 @@ class Signals {
   sigset_t set_;
 };
 
+/// One for each processor that we may use, if that is more than one: then what a loop does not hash, another can.
+std::size_t hash_threads() {
+  constexpr int kMost = 16;
+  cpu_set_t usable;
+  if (::sched_getaffinity(0, sizeof usable, &usable) != 0) return 0;
+  const int processors = CPU_COUNT(&usable);
+  return processors < 2 ? 0 : static_cast<std::size_t>(std::min(processors, kMost));
+}
+
 /// The event loops, each on a thread of its own.
 class LoopThreads {
  public:
@@ -193,7 +203,8 @@ class Service {
                      .max_cached_files = cached_files(),
                      .quotas = config_.quotas,
                      .thumbnail_sizes = thumbnail_sizes(config_.thumbnails),
-                     .thumbnails_at_upload = config_.thumbnails.at_upload},
+                     .thumbnails_at_upload = config_.thumbnails.at_upload,
+                     .hash_threads = hash_threads()},
                     *catalog_, *blobs_, clock_, random_, &thumbnails_),
         api_(make_sites(config_, *client_, clock_), repository_, clock_, config_.demo),
         server_(

@@ -70,7 +70,9 @@ Repository::Repository(Policies policies, Limits limits, catalog::Catalog& catal
       thumbnails_(thumbnails),
       quotas_(limits_.quotas),
       waiting_room_(waiting_limits(policies_.read().front().downloads)),
-      stored_cache_(limits_.max_cached_files, limits_.max_cached_records) {}
+      stored_cache_(limits_.max_cached_files, limits_.max_cached_records) {
+  if (limits_.hash_threads > 0) hash_pool_.emplace("sluice-hash", limits_.hash_threads);
+}
 
 Repository::~Repository() = default;
 

@@ -94,6 +94,7 @@ class Repository {
     std::vector<config::Quota> quotas{};
     std::vector<thumbnails::Size> thumbnail_sizes{};
     bool thumbnails_at_upload = false;
+    std::size_t hash_threads = 0;            // for large uploads; 0: their own loops hash them
     std::size_t max_cached_records = 32768;  // of media whose files are not; some half a kilobyte each
   };
 
@@ -269,6 +270,7 @@ class Repository {
   static constexpr std::size_t kMaxLooksAtOnce = 16;
   BlockingPool disk_pool_{"sluice-disk", kDiskThreads};
   BlockingPool look_pool_{"sluice-look", kLookThreads, kMaxLooksAtOnce};
+  std::optional<BlockingPool> hash_pool_;
   CommitQueue commits_{catalog_};
   Tidier tidier_{[this] { return blobs_.tidy(refers_to_); }};
   // Small uploads share the syncs of the blob store. A large one goes alone, since its neighbours would wait for it.

@@ -15,6 +15,9 @@ namespace {
 // little left to do.
 constexpr std::uint64_t kBeginSyncBytes = 8 * 1024 * 1024;
 
+// From here on another thread hashes, if there is another processor.
+constexpr std::uint64_t kFollowFromBytes = 1024 * 1024;
+
 Failure was_deleted() { return fail::not_found("This media ID was deleted"); }
 
 }  // namespace
@@ -39,6 +42,7 @@ Upload::~Upload() {
   // Nothing to read; but if the id expired meanwhile, those who wait for it need not go on.
   if (holds_id_ && repository_.clock_.now() >= expires_at_) repository_.waiting_room_.announce(media_.mxc);
   --repository_.running_uploads_;
+  if (following_) following_->abandon();
   if (spool_) repository_.disk_pool_.submit([spool = std::move(spool_)]() mutable { spool.reset(); });
 }
 
@@ -65,13 +69,34 @@ Result<> Upload::write(std::span<const std::byte> data) {
   media_.size += data.size();
   // Readers first: they have the bytes while we still hash them.
   if (transfer_->advance(media_.size)) repository_.waiting_room_.announce(media_.mxc);
-  hasher_.update(data);
+  hash(data);
   if (media_.size - begun_to_sync_ >= kBeginSyncBytes) {
     begun_to_sync_ = media_.size;
     repository_.disk_pool_.submit(
         [&blobs = repository_.blobs_, file = spool_->descriptor()] { blobs.begin_sync(*file); });
   }
   return {};
+}
+
+void Upload::hash(std::span<const std::byte> data) {
+  if (following_) return following_->advance(media_.size);
+  hasher_.update(data);
+  if (media_.size < kFollowFromBytes || !repository_.hash_pool_) return;
+  following_ =
+      std::make_shared<FollowingHasher>(std::move(hasher_), media_.size, spool_->descriptor(), *repository_.hash_pool_);
+}
+
+Task<Result<>> Upload::finish_hash() {
+  if (!following_) {
+    media_.sha256 = hasher_.finish();
+    co_return Result<>();
+  }
+  // Not on the threads that follow: they are busy with what still runs.
+  const Result<Sha256Digest> digest =
+      co_await repository_.disk_pool_.run([this] { return following_->finish(media_.size); });
+  if (!digest) co_return std::unexpected(digest.error());
+  media_.sha256 = *digest;
+  co_return Result<>();
 }
 
 bool Upload::is_broken() const { return transfer_->progress().state == transfer::State::kBroken; }
@@ -113,7 +138,7 @@ Task<> Upload::keep_at_hand(StoredCache::Moment moment) {
 }
 
 Task<Result<>> Upload::seal() {
-  media_.sha256 = hasher_.finish();
+  if (Result<> hashed = co_await finish_hash(); !hashed) co_return hashed;
   const bool was_held = !spool_;
   if (was_held) spool_ = repository_.blobs_.hold(std::move(held_));
   Result<> published = co_await publish();

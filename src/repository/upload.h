@@ -14,6 +14,7 @@
 #include "base/sha256.h"
 #include "blobs/blob_store.h"
 #include "catalog/catalog.h"
+#include "repository/following_hasher.h"
 #include "repository/quota.h"
 #include "repository/stored_cache.h"
 #include "runtime/task.h"
@@ -69,6 +70,8 @@ class Upload {
   bool take_id();
   bool is_broken() const;  // the id was deleted
   bool may_hold(std::uint64_t size) const;
+  void hash(std::span<const std::byte> data);
+  Task<Result<>> finish_hash();
   Result<> spool_what_is_held();
   Task<Result<>> publish();
   Task<> keep_at_hand(StoredCache::Moment moment);
@@ -80,8 +83,9 @@ class Upload {
   std::unique_ptr<blobs::SpoolFile> spool_;  // null while it is held
   std::vector<std::byte> held_;
   const std::shared_ptr<transfer::Transfer> transfer_;
-  Sha256Hasher hasher_;
-  std::uint64_t begun_to_sync_ = 0;  // the bytes that the disk was told to write
+  Sha256Hasher hasher_;                         // of the first bytes, or of all
+  std::shared_ptr<FollowingHasher> following_;  // null while it is small, or where there is one processor
+  std::uint64_t begun_to_sync_ = 0;             // the bytes that the disk was told to write
   bool holds_id_ = false;
   std::unique_ptr<Quotas::Share> share_;  // null: its user may store any amount
 };

@@ -2,7 +2,6 @@
 """Thumbnails as clients see them, made by the real worker in its real sandbox. What the worker does with each format is in
 tests/thumbnailer_test.py."""
 
-import contextlib
 import os
 import signal
 import struct
@@ -154,9 +153,9 @@ def test_what_was_made_is_kept(thumbnailing, picture):
     first = thumbnail(thumbnailing, mxc)
     thumbnailing.stop()
     thumbnailing.start()
+    wait_until(lambda: "sandbox" in thumbnailing.log(this_run=True), "the worker to be ready")
     for worker in thumbnailing.thumbnail_workers():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGSTOP)
+        os.kill(worker, signal.SIGSTOP)
     second = thumbnail(thumbnailing, mxc)  # nobody could make it
     assert (second.body, second.header("ETag")) == (first.body, first.header("ETag"))
 
