@@ -50,8 +50,8 @@ TEST(WorkQueue, GivesWhatIsLeftAfterItWasClosed) {
 // Each wakes another while there is more, also those that were not told.
 TEST(WorkQueue, AsManyThreadsTakeAsThereIsWorkFor) {
   WorkQueue<int> queue(2, 1);
-  std::vector<std::jthread> threads;
   std::latch both(2);
+  std::vector<std::jthread> threads;
   for (int i = 0; i < 2; ++i) {
     threads.emplace_back([&] {
       take(queue);
