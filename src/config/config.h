@@ -150,8 +150,8 @@ struct Config {
     std::optional<std::string> worker;                // the path of sluice-thumbnailer; absent: it is looked for
     std::uint32_t max_pixels = 100'000'000;           // of a source
     std::uint32_t max_frames = 200;                   // of an animation; the rest is left out
-    std::uint32_t max_queued = 64;
-    std::chrono::milliseconds queue_time = std::chrono::seconds(10);
+    std::uint32_t max_queued = 512;
+    std::chrono::milliseconds queue_time = std::chrono::seconds(20);
     std::chrono::milliseconds time = std::chrono::seconds(20);  // for one thumbnail
     std::uint64_t memory = 1ull << 30;                          // of one worker
     std::chrono::milliseconds failure_age = std::chrono::minutes(10);

@@ -47,8 +47,8 @@ class Thumbnails {
   struct Limits {
     std::string program;                      // the path of sluice-thumbnailer
     std::size_t workers = 1;                  // processes at once; 0: none are made
-    std::size_t max_queued = 64;              // jobs that wait for a worker or are with one; 429 beyond
-    Milliseconds queue_time{10'000};          // how long one may wait for its worker; 429 after
+    std::size_t max_queued = 512;             // jobs that wait for a worker or are with one; 429 beyond
+    Milliseconds queue_time{20'000};          // how long one may wait for its worker; 429 after
     Milliseconds time{20'000};                // for one job, of the processor and of the wall
     std::uint64_t memory_bytes = 1ull << 30;  // of one worker
     std::uint64_t max_source_pixels = 100'000'000;
