@@ -20,6 +20,9 @@ if not BINARY.is_absolute():
     BINARY = REPOSITORY / BINARY
 SLOWDOWN = float(os.environ.get("SLUICE_TEST_SLOWDOWN") or 1)  # sanitizer builds and busy machines
 
+# A sanitizer keeps what was freed, so that memory grows, and needs terabytes of address space, so that no limit on it holds.
+IS_SANITIZED = BINARY.exists() and any(mark in BINARY.read_bytes() for mark in (b"__asan_init", b"__tsan_init"))
+
 SERVER_NAME = "example.org"
 ALICE = "tok_alice_7f3a91c2d4"
 BOB = "tok_bob_51be0d9f83"

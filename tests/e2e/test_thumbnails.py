@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from client import AUTHED, LEGACY, LiveUpload, create, in_parallel, query_of, request, split_mxc, store
-from harness import ALICE, run_binary, wait_until
+from harness import ALICE, IS_SANITIZED, run_binary, wait_until
 
 FAMILIES = [AUTHED, LEGACY, "/_matrix/media/v1", "/_matrix/media/r0"]
 
@@ -210,6 +210,7 @@ def test_the_sandbox_holds(thumbnailing, picture):
         assert not any(str(thumbnailing.data_dir) in descriptor for descriptor in descriptors)
 
 
+@pytest.mark.skipif(IS_SANITIZED, reason="a sanitizer needs terabytes of address space, and so there is no limit on it")
 def test_the_log_says_what_the_sandbox_has(start_server):
     server = start_server(thumbnails={"workers": 1, "sandbox": "required"})
     assert "in a sandbox of every layer" in server.log()
@@ -272,6 +273,7 @@ def test_frozen_media_has_frozen_thumbnails(start_server, picture):
     assert thumbnail(server, mxc, token=None).is_error(401, "M_MISSING_TOKEN")
 
 
+@pytest.mark.skipif(IS_SANITIZED, reason="a sanitizer keeps what was freed")
 def test_memory_does_not_grow_with_what_is_made(thumbnailing):
     def make(count, first):
         for i in range(count):

@@ -22,7 +22,7 @@ MARK = "=== block "
 
 DEV = """#!/bin/sh
 # In the place of ./dev: the build has been done.
-[ "$*" = build ] && install -D "$BUILT_SLUICE" build/release/sluice
+[ "$*" = build ] && install -D -t build/release "$BUILT_SLUICE" "$BUILT_SLUICE-thumbnailer"
 """
 
 # In the place of systemd, which would need to be the first process of a machine: runs what the unit files say, as root.
