@@ -69,6 +69,9 @@ struct Allowance {
   bool is_unlimited() const { return !max_files && !max_bytes && !window; }
 };
 
+/// Of a change that failed: what was refused, a catalog that was full or busy. Of anything else nobody knows.
+inline bool has_certainly_not_committed(const Error& error) { return error.http_status != 500; }
+
 /// What is known of each media id: reservations, and what is stored; and which contents are quarantined. It knows
 /// nothing of running transfers.
 ///
@@ -118,7 +121,7 @@ class Catalog {
   virtual Result<std::size_t> quarantine(std::span<const Sha256Digest> contents) = 0;
   virtual Result<std::size_t> release(std::span<const Sha256Digest> contents) = 0;
 
-  /// What a user has stored, quarantined or not, in a fixed order: up to `limit` that come after `last`, or the first.
+  /// What a user has stored, quarantined or not, the oldest first: up to `limit` that come after `last`, or the first.
   virtual Result<std::vector<StoredMedia>> stored_by(std::string_view user, const std::optional<StoredMedia>& last,
                                                      std::size_t limit) = 0;
 

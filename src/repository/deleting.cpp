@@ -25,21 +25,22 @@ Result<> check_may_remove(const catalog::Record& record, const auth::Requester& 
 Task<Result<>> Repository::remove(auth::Requester requester, Mxc mxc) {
   if (!is_local(mxc.server_name())) co_return fail::not_found("Unknown media ID");
   std::optional<transfer::ClosedId> closed;
-  std::unique_ptr<blobs::SpoolFile> removal;
   for (;;) {
     const Result<catalog::Record> found = co_await look_pool_.run([&] { return catalog_.find(mxc); });
     if (!found) co_return std::unexpected(found.error());
     if (Result<> check = check_may_remove(*found, requester, clock_.now()); !check) co_return check;
     if (!closed) closed.emplace(transfers_, mxc);
 
+    std::unique_ptr<blobs::SpoolFile> removal;
     if (found->stored) {
       auto begun = co_await disk_pool_.run([&] { return blobs_.begin_removal(found->stored->sha256); });
       if (!begun) co_return std::unexpected(begun.error());
       removal = *std::move(begun);
     }
     const Result<bool> removed = co_await commits_.run([&] { return catalog_.remove(*found); });
-    // Whether a commit that failed is on disk after all, the next start's sweep finds out.
-    const bool is_certain = removed || removed.error().http_status == 507;
+    stored_cache_.forget(
+        mxc);  // also after a failure, which may be on disk after all: the next start's sweep finds out
+    const bool is_certain = removed || catalog::has_certainly_not_committed(removed.error());
     if (removal && is_certain) {
       blobs_.finish_removal(*removal);
       tidier_.note();
@@ -48,7 +49,6 @@ Task<Result<>> Repository::remove(auth::Requester requester, Mxc mxc) {
     if (*removed) break;
     // It was filled, or removed by somebody else, since we looked.
   }
-  stored_cache_.forget(mxc);
   closed.reset();
   waiting_room_.announce(mxc);
   co_return Result<>();

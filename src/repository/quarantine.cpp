@@ -14,7 +14,8 @@ constexpr std::size_t kBatch = 100;  // of a user's media, for one change of the
 Task<Result<std::size_t>> Repository::set_visibility(std::vector<Sha256Digest> contents, Visibility visibility) {
   Result<std::size_t> changed = co_await commits_.run(
       [&] { return visibility == Visibility::kHidden ? catalog_.quarantine(contents) : catalog_.release(contents); });
-  if (changed && visibility == Visibility::kHidden) stored_cache_.forget_contents(contents);
+  // Also after a failure: what failed may be on disk after all.
+  if (visibility == Visibility::kHidden) stored_cache_.forget_contents(contents);
   co_return changed;
 }
 

@@ -56,6 +56,7 @@ Task<Result<FoundThumbnail>> Repository::open_thumbnail(const DownloadRequest& r
 
 Task<Result<thumbnails::Description>> Repository::describe(Mxc mxc) {
   if (thumbnails_ == nullptr) co_return none_are_made();
+  if (!is_local(mxc.server_name())) co_return fail::not_found("Media of other servers is not served here");
   const Result<Found> found = co_await look(mxc);
   if (!found) co_return std::unexpected(found.error());
   if (!found->stored) co_return fail::not_found("Unknown media ID");

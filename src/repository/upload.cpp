@@ -152,7 +152,7 @@ Task<Result<>> Upload::seal() {
   if (!stored) {
     // What was refused, and a catalog that was full, has certainly not committed; whatever else failed is left to the
     // next start's sweep.
-    if (stored.error().http_status != 500) {
+    if (catalog::has_certainly_not_committed(stored.error())) {
       co_await repository_.disk_pool_.run([this] {
         repository_.blobs_.discard(*spool_, repository_.refers_to_);
         return true;

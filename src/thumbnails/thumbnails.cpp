@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <exception>
+#include <system_error>
 
 #include "thumbnails/format.h"
 
@@ -29,15 +31,18 @@ Failure crowded() { return fail::limit_exceeded("Too many thumbnails are being m
 
 Failure stopping() { return fail::unavailable("The server is stopping", kCrowdedRetry); }
 
-/// Of the content, not of the moment.
-bool will_fail_again(const Error& error) { return error.http_status == 400 || error.http_status == 413; }
-
 /// Where a worker puts its result: in memory, since a worker that was taken over could go on writing to a file.
 FileDescriptor make_canvas() { return FileDescriptor(::memfd_create("thumbnail", MFD_CLOEXEC | MFD_ALLOW_SEALING)); }
 
 /// From here on nobody can change it. False when somebody still can.
 bool seal(const FileDescriptor& canvas) {
   return ::fcntl(canvas.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
+}
+
+FileDescriptor make_interrupt() {
+  FileDescriptor interrupt(::eventfd(0, EFD_CLOEXEC));
+  if (!interrupt) throw std::system_error(errno, std::generic_category(), "eventfd");
+  return interrupt;
 }
 
 /// The same file with an offset of its own: a worker moves it, and others read the file meanwhile.
@@ -56,8 +61,9 @@ Description description_of(const Reply& reply) {
 
 Result<Thumbnail> look_at(FileDescriptor canvas, Format promised) {
   std::array<std::byte, 16> beginning{};
+  if (!seal(canvas)) return has_none();  // before anything is looked at
   const std::uint64_t size = file_size(canvas).value_or(0);
-  if (!seal(canvas) || size > kMaxResultBytes) return has_none();
+  if (size > kMaxResultBytes) return has_none();
   if (::pread(canvas.get(), beginning.data(), beginning.size(), 0) != std::ssize(beginning)) return has_none();
   if (const Format format = format_of_thumbnail(beginning); format != promised) return has_none();
   return Thumbnail{std::make_shared<const FileDescriptor>(std::move(canvas)), size, promised};
@@ -72,10 +78,11 @@ Thumbnails::Thumbnails(Limits limits, std::unique_ptr<ThumbnailStore> store, IsR
       is_referenced_(std::move(is_referenced)),
       clock_(clock),
       hot_(limits_.max_hot),
-      interrupt_(::eventfd(0, EFD_CLOEXEC)),
+      interrupt_(make_interrupt()),
       pool_("sluice-thumb", limits_.workers) {
   const Worker::Options options{limits_.program, limits_.memory_bytes, limits_.time, limits_.needs_every_layer,
                                 interrupt_.get()};
+  idle_.reserve(limits_.workers);  // so that giving one back cannot fail
   for (std::size_t i = 0; i < limits_.workers; ++i) idle_.push_back(std::make_unique<Worker>(options));
 }
 
@@ -93,9 +100,8 @@ Result<> Thumbnails::start() {
 }
 
 Result<> Thumbnails::try_out() {
-  std::unique_ptr<Worker> worker = take_worker();
+  const Lease worker(*this);
   const Result<std::uint32_t> layers = worker->start();
-  give_back(std::move(worker));
   if (!layers) return std::unexpected(layers.error());
   const std::string missing = missing_layers(*layers);
   if (missing.empty()) {
@@ -133,6 +139,7 @@ Task<Result<Description>> Thumbnails::describe(Source source) {
 
 void Thumbnails::make_later(Source source, Variant variant) {
   const std::lock_guard lock(mutex_);
+  if (flights_.size() >= limits_.max_queued / 2) return;  // the rest is for those who wait
   (void)board(source, variant);
 }
 
@@ -169,17 +176,21 @@ Result<std::shared_ptr<Thumbnails::Flight>> Thumbnails::board(const Source& sour
                                                               const std::optional<Variant>& variant) {
   const Key key{source.sha256, variant};
   if (const auto found = flights_.find(key); found != flights_.end()) return found->second;
-  const SteadyTime now = clock_.steady();
-  if (const auto failed = failures_.find(source.sha256); failed != failures_.end() && now < failed->second.until) {
-    return std::unexpected(failed->second.error);
-  }
+  if (Result<> known = check_not_failed(source.sha256); !known) return std::unexpected(known.error());
   if (limits_.workers == 0) return has_none();
   if (flights_.size() >= limits_.max_queued) return crowded();
   auto flight = std::make_shared<Flight>();
   flights_.emplace(key, flight);
-  pool_.submit(
-      [this, source, variant, flight, now] { land({source.sha256, variant}, *flight, serve(source, variant, now)); });
+  pool_.submit([this, source, variant, flight, now = clock_.steady()] {
+    land({source.sha256, variant}, *flight, serve(source, variant, now));
+  });
   return flight;
+}
+
+Result<> Thumbnails::check_not_failed(const Sha256Digest& source) const {
+  const auto failed = failures_.find(source);
+  if (failed == failures_.end() || clock_.steady() >= failed->second.until) return {};
+  return std::unexpected(failed->second.error);
 }
 
 // ---- on a worker's thread ----
@@ -190,6 +201,8 @@ Result<Thumbnails::Product> Thumbnails::serve(const Source& source, const std::o
   {
     const std::lock_guard lock(mutex_);
     if (is_stopping_) return stopping();
+    // Of the many sizes of one upload, the first may have failed meanwhile.
+    if (Result<> known = check_not_failed(source.sha256); !known) return std::unexpected(known.error());
   }
   if (clock_.steady() > queued_at + limits_.queue_time) return crowded();
   if (variant) {  // it may have been made between somebody's look and their coming here
@@ -214,10 +227,14 @@ Result<Thumbnails::Product> Thumbnails::work(const Source& source, const std::op
                 .height = size.height,
                 .max_frames = limits_.max_frames,
                 .max_source_pixels = limits_.max_source_pixels};
-  std::unique_ptr<Worker> worker = take_worker();
-  const Result<Reply> reply = worker->run(job, content, canvas);
-  give_back(std::move(worker));
-  if (!reply) return std::unexpected(reply.error());
+  const Result<Reply> reply = [&] {
+    const Lease worker(*this);
+    return worker->run(job, content, canvas);
+  }();
+  // What says something of the source is remembered; what a worker made and cannot be served does not, as other sizes
+  // may do.
+  if (!reply)
+    return reply.error().http_status == 400 ? remember_failure(source.sha256, reply.error()) : Failure(reply.error());
 
   switch (reply->outcome) {
     case Outcome::kMade: {
@@ -231,10 +248,10 @@ Result<Thumbnails::Product> Thumbnails::work(const Source& source, const std::op
     case Outcome::kDescribed:
       return Product{.description = description_of(*reply)};
     case Outcome::kTooManyPixels:
-      return fail::too_large("Content is too large to thumbnail");
+      return remember_failure(source.sha256, fail::too_large("Content is too large to thumbnail").error());
     case Outcome::kUnsupported:
     case Outcome::kBroken:
-      return has_none();
+      return remember_failure(source.sha256, has_none().error());
   }
   std::unreachable();
 }
@@ -261,7 +278,6 @@ void Thumbnails::land(const Key& key, Flight& flight, Result<Product> product) {
   std::vector<std::shared_ptr<Signal>> waiting;
   {
     const std::lock_guard lock(mutex_);
-    if (!product && will_fail_again(product.error())) remember_failure(key.first, product.error());
     flight.product = std::move(product);
     flights_.erase(key);
     waiting.swap(flight.waiting);
@@ -269,25 +285,26 @@ void Thumbnails::land(const Key& key, Flight& flight, Result<Product> product) {
   for (const std::shared_ptr<Signal>& signal : waiting) signal->raise(Wake::kProgress);
 }
 
-void Thumbnails::remember_failure(const Sha256Digest& source, const Error& error) {
-  const auto [known, is_new] =
-      failures_.insert_or_assign(source, KnownFailure{error, clock_.steady() + limits_.failure_age});
-  if (is_new) failures_by_age_.push_back(known->first);
-  if (failures_by_age_.size() <= kMaxKnownFailures) return;
-  failures_.erase(failures_by_age_.front());
-  failures_by_age_.pop_front();
+Failure Thumbnails::remember_failure(const Sha256Digest& source, const Error& error) {
+  const std::lock_guard lock(mutex_);
+  const KnownFailure failure{error, clock_.steady() + limits_.failure_age};
+  if (failures_.insert_or_assign(source, failure).second) failures_by_age_.push_back(source);
+  if (failures_by_age_.size() > kMaxKnownFailures) {
+    failures_.erase(failures_by_age_.front());
+    failures_by_age_.pop_front();
+  }
+  return Failure(error);
 }
 
-std::unique_ptr<Worker> Thumbnails::take_worker() {
-  const std::lock_guard lock(mutex_);
-  std::unique_ptr<Worker> worker = std::move(idle_.back());
-  idle_.pop_back();
-  return worker;
+Thumbnails::Lease::Lease(Thumbnails& owner) : owner_(owner) {
+  const std::lock_guard lock(owner_.mutex_);
+  worker_ = std::move(owner_.idle_.back());
+  owner_.idle_.pop_back();
 }
 
-void Thumbnails::give_back(std::unique_ptr<Worker> worker) {
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(worker));
+Thumbnails::Lease::~Lease() {
+  const std::lock_guard lock(owner_.mutex_);
+  owner_.idle_.push_back(std::move(worker_));
 }
 
 }  // namespace sluice::thumbnails

@@ -90,7 +90,7 @@ class Thumbnails {
   /// 400 M_UNKNOWN for what no decoder knows; else likewise.
   Task<Result<Description>> describe(Source source);
 
-  /// Makes one later, if there is room in the queue; nobody waits for it.
+  /// Makes one later, if half of the queue is free; nobody waits for it.
   void make_later(Source source, Variant variant);
 
   /// For content that is deleted; after the catalog knows. May block.
@@ -123,10 +123,23 @@ class Thumbnails {
   Result<Product> keep(const Thumbnail& thumbnail, const Sha256Digest& source, const Variant& variant);
   bool is_worth_keeping(const Sha256Digest& source, const Variant& variant) const;
   void land(const Key& key, Flight& flight, Result<Product> product);
-  void remember_failure(const Sha256Digest& source, const Error& error);
+  Failure remember_failure(const Sha256Digest& source, const Error& error);
   Result<> try_out();
-  std::unique_ptr<Worker> take_worker();
-  void give_back(std::unique_ptr<Worker> worker);
+  Result<> check_not_failed(const Sha256Digest& source) const;
+
+  /// A worker for as long as this lives; there is one for each thread of the pool.
+  class Lease {
+   public:
+    explicit Lease(Thumbnails& owner);
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    Worker* operator->() const { return worker_.get(); }
+
+   private:
+    Thumbnails& owner_;
+    std::unique_ptr<Worker> worker_;
+  };
 
   const Limits limits_;
   const std::unique_ptr<ThumbnailStore> store_;

@@ -150,6 +150,33 @@ TEST_F(ThumbnailsTest, RemembersAFailureForAWhile) {
   EXPECT_EQ(double_.jobs().size(), 2);
 }
 
+TEST_F(ThumbnailsTest, TriesOneSizeOfWhatCannotBeRead) {
+  limits_.workers = 1;
+  auto one = start("broken");
+  auto another = start("broken", kLarge);
+  EXPECT_EQ(status(one.get()), 400);
+  EXPECT_EQ(status(another.get()), 400);
+  EXPECT_EQ(double_.jobs().size(), 1);
+}
+
+TEST_F(ThumbnailsTest, TriesOtherSizesOfWhatItCouldNotServe) {
+  make("lie");
+  make("lie", kLarge);
+  EXPECT_EQ(double_.jobs().size(), 2);
+}
+
+TEST_F(ThumbnailsTest, KeepsRoomForThoseWhoWait) {
+  limits_.workers = 1;
+  limits_.max_queued = 4;
+  limits_.time = std::chrono::seconds(2);
+  auto hanging = start("hang");
+  for (int i = 0; i < 10; ++i) thumbnails().make_later(source("make " + std::to_string(i)), kSmall);
+  EXPECT_EQ(thumbnails().queued(), 2);
+  auto waiting = start("make cat");
+  EXPECT_EQ(status(hanging.get()), 400);
+  EXPECT_EQ(bytes(waiting.get()), "32x32 crop of cat");
+}
+
 TEST_F(ThumbnailsTest, OutlivesAWorkerThatCrashes) {
   EXPECT_EQ(status(make("crash")), 400);
   EXPECT_EQ(bytes(make("make cat")), "32x32 crop of cat");
