@@ -170,6 +170,7 @@ TEST_F(ThumbnailsTest, KeepsRoomForThoseWhoWait) {
   limits_.max_queued = 4;
   limits_.time = std::chrono::seconds(2);
   auto hanging = start("hang");
+  while (double_.jobs().empty()) std::this_thread::yield();
   for (int i = 0; i < 10; ++i) thumbnails().make_later(source("make " + std::to_string(i)), kSmall);
   EXPECT_EQ(thumbnails().queued(), 2);
   auto waiting = start("make cat");
